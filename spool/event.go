@@ -1,0 +1,96 @@
+package spool
+
+import "time"
+
+// EventType says what happened. Each type's doc names the fields that it uses beside ID, Time, Type and By.
+type EventType string
+
+// Events about pairs: Entry, Rcpt and Round are set.
+const (
+	Delivered EventType = "delivered" // Reply, Host, Generation
+	Deferred  EventType = "deferred"  // an attempt got 4xx or lost the connection: Reply, Host; lazy
+	Parked    EventType = "parked"    // Reply or Reason
+	Bounced   EventType = "bounced"   // Reason
+	Expired   EventType = "expired"   // Reason
+	Removed   EventType = "removed"   // Reason; By names the admin
+	HeldBack  EventType = "held"      // an admin holds it: opens Round, the pair is parked in it
+	Released  EventType = "released"  // opens Round, pending
+	Retried   EventType = "retried"   // opens Round, pending; also after Delivered (replay start --again)
+)
+
+// Events about entries: Entry is set.
+const (
+	Opened EventType = "opened" // somebody read the content: By; lazy
+	Erased EventType = "erased" // body and addresses are gone from the store
+)
+
+// Events about outages and primaries: Domain is set.
+const (
+	OutageOpened  EventType = "outage-opened" // Outage, Reason
+	OutageClosed  EventType = "outage-closed" // Outage
+	Declared      EventType = "declared"      // Domain or Address, Until, Reason: an admin says that the primary is down
+	DeclareEnded  EventType = "declare-ended" // Domain or Address
+	ReplayPaused  EventType = "replay-paused" // Reason
+	ReplayResumed EventType = "replay-resumed"
+	Offered       EventType = "offered" // Data: smtpc.Offers as JSON, when it changed; lazy
+	Learned       EventType = "learned" // Address is known good at the primary; lazy
+)
+
+// BatchDeleted says that retention is about to delete Batch; every pair in it has ended.
+const BatchDeleted EventType = "batch-deleted"
+
+// Event is one line of the ledger. It is written once and never changed.
+type Event struct {
+	ID         string         `json:"id"` // ULID; the same event may be read twice and counts once
+	Time       time.Time      `json:"time"`
+	Type       EventType      `json:"type"`
+	By         string         `json:"by,omitempty"` // "replay", "health", "admin root", ...
+	Entry      string         `json:"entry,omitempty"`
+	Rcpt       int            `json:"rcpt,omitempty"` // index into Entry.Rcpts
+	Round      int            `json:"round,omitempty"`
+	Domain     string         `json:"domain,omitempty"`
+	Address    string         `json:"address,omitempty"`
+	Outage     string         `json:"outage,omitempty"`
+	Until      time.Time      `json:"until,omitzero"`
+	Reply      string         `json:"reply,omitempty"` // the primary's reply, Printable
+	Host       string         `json:"host,omitempty"`  // the primary host and address that gave it
+	Reason     string         `json:"reason,omitempty"`
+	Generation int64          `json:"generation,omitempty"` // of the lease it happened under
+	Batch      string         `json:"batch,omitempty"`      // a store key
+	Data       map[string]any `json:"data,omitempty"`
+}
+
+// PairState is where a pair stands.
+type PairState string
+
+// The states of a pair. Within one round the later in this list wins; Delivered beats every round.
+const (
+	StatePending   PairState = "pending"
+	StateParked    PairState = "parked"
+	StateExpired   PairState = "expired"
+	StateBounced   PairState = "bounced"
+	StateRemoved   PairState = "removed"
+	StateDelivered PairState = "delivered"
+)
+
+// Pair is one (entry, recipient) as the index knows it.
+type Pair struct {
+	Entry    string    `json:"entry"`
+	Rcpt     int       `json:"rcpt"`
+	Address  string    `json:"address"`
+	Domain   string    `json:"domain"`
+	State    PairState `json:"state"`
+	Round    int       `json:"round"`
+	Outage   string    `json:"outage,omitempty"`
+	Received time.Time `json:"received"`
+	Size     int64     `json:"size"`
+	From     string    `json:"from"`
+	Subject  string    `json:"subject,omitempty"`
+	Attempts int       `json:"attempts"`
+	Reply    string    `json:"reply,omitempty"`  // of the last attempt
+	Reason   string    `json:"reason,omitempty"` // why it is parked, removed, ...
+	Host     string    `json:"host,omitempty"`
+	By       string    `json:"by,omitempty"`
+	Changed  time.Time `json:"changed,omitzero"` // of the last event
+	Location Location  `json:"location"`
+}
