@@ -39,8 +39,8 @@ type Entry struct {
 
 // Recipient is one forward-path of an entry with its parameters; together with the entry it makes a pair.
 type Recipient struct {
-	Address string `json:"address"` // as given, in wire form, never used through Printable
-	Domain  string `json:"domain"`  // the hosted domain it belongs to, lower case
+	Address string `json:"address"`          // as given, in wire form, never used through Printable
+	Domain  string `json:"domain"`           // the hosted domain it belongs to, lower case
 	Notify  string `json:"notify,omitempty"` // RFC 3461 4.1, as given
 	ORcpt   string `json:"orcpt,omitempty"`  // RFC 3461 4.2, as given
 }
@@ -58,8 +58,8 @@ type Params struct {
 type Client struct {
 	Addr     string `json:"addr,omitempty"` // IP address
 	Port     int    `json:"port,omitempty"`
-	Name     string `json:"name,omitempty"` // verified reverse name, "" if none
-	Helo     string `json:"helo,omitempty"` // Printable
+	Name     string `json:"name,omitempty"`     // verified reverse name, "" if none
+	Helo     string `json:"helo,omitempty"`     // Printable
 	Protocol string `json:"protocol,omitempty"` // "SMTP", "ESMTP", "ESMTPS", "UTF8SMTP", ... (RFC 3848, RFC 6531)
 	TLS      string `json:"tls,omitempty"`      // e.g. "TLS1.3 TLS_AES_128_GCM_SHA256"
 }
@@ -80,7 +80,7 @@ func NewID() string { return ulid.Make().String() }
 type Location struct {
 	Stream string `json:"stream"`
 	Seq    uint64 `json:"seq"`
-	Offset int64  `json:"offset"` // of the .eml member's zstd frame in the batch object
-	Length int64  `json:"length"` // of that frame
+	Offset int64  `json:"offset"`        // of the .eml member's zstd frame in the batch object
+	Length int64  `json:"length"`        // of that frame
 	Big    bool   `json:"big,omitempty"` // the octets are in big/<stream>/<id>.eml.zst instead
 }
