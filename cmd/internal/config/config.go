@@ -1,0 +1,201 @@
+// Package config reads Restante's configuration: one TOML file, the files of conf.d beside it, or
+// command-line flags alone.
+//
+// Reading is strict. An unknown key, a value of the wrong kind or out of its bounds, or two values that
+// don't go together is a Problem with file, line, key and what to write instead; all problems of a
+// configuration are reported at once. Files of conf.d are read in the order of their names after the
+// main file: a key that is set again replaces the value before, [[domain]] tables add up.
+//
+// sample.toml is the reference of all keys with their defaults. A test keeps it and the structs below
+// equal, both ways.
+package config
+
+import (
+	"time"
+)
+
+// DefaultPath is where the configuration is looked for when nothing else is said.
+const DefaultPath = "/etc/restante/restante.toml"
+
+// Config is a whole configuration, with defaults filled in and checked.
+type Config struct {
+	Hostname  string    `toml:"hostname"`
+	DataDir   string    `toml:"data_dir"`
+	Log       Log       `toml:"log"`
+	SMTP      SMTP      `toml:"smtp"`
+	Store     Store     `toml:"store"`
+	HTTP      HTTP      `toml:"http"`
+	Admin     Admin     `toml:"admin"`
+	Primary   Delivery  `toml:"primary"`
+	Replay    Replay    `toml:"replay"`
+	DNS       DNS       `toml:"dns"`
+	Retention Retention `toml:"retention"`
+	Notify    Notify    `toml:"notify"`
+	Domains   []Domain  `toml:"domain"`
+
+	// Files are the files that were read, in order; empty when there were flags alone.
+	Files []string `toml:"-"`
+	// Dev says that `serve --dev` made this configuration.
+	Dev bool `toml:"-"`
+
+	lines positions
+}
+
+// Log says how the log looks.
+type Log struct {
+	Level  string `toml:"level" enum:"debug,info,warn,error"`
+	Format string `toml:"format" enum:"auto,text,json"`
+}
+
+// SMTP is the listener and its limits.
+type SMTP struct {
+	Listen                []string `toml:"listen" check:"listen"`
+	TLSCert               string   `toml:"tls_cert"`
+	TLSKey                string   `toml:"tls_key"`
+	MaxMessageSize        Size     `toml:"max_message_size" min:"64KB" max:"1GB"`
+	MaxRecipients         int      `toml:"max_recipients" min:"100" max:"10000"`
+	MaxSessions           int      `toml:"max_sessions" min:"1" max:"100000"`
+	MaxSessionsPerAddress int      `toml:"max_sessions_per_address" min:"1" max:"100000"`
+	IdleTimeout           Duration `toml:"idle_timeout" min:"10s" max:"1h"`
+	MinRate               Size     `toml:"min_rate" min:"0" max:"1MB"`
+	MaxErrors             int      `toml:"max_errors" min:"1" max:"10000"`
+}
+
+// Store is where mail is kept.
+type Store struct {
+	URL           string   `toml:"url"`
+	AccessKeyFile string   `toml:"access_key_file"`
+	SecretKeyFile string   `toml:"secret_key_file"`
+	MinFree       Size     `toml:"min_free" min:"1MB" max:"1TB"`
+	ReadBack      bool     `toml:"read_back"`
+	InlineMax     Size     `toml:"inline_max" min:"4KB" max:"64MB"`
+	BatchBytes    Size     `toml:"batch_bytes" min:"64KB" max:"64MB"`
+	BatchCount    int      `toml:"batch_count" min:"1" max:"100000"`
+	Lanes         int      `toml:"lanes" min:"1" max:"64"`
+	GatherWait    Duration `toml:"gather_wait" min:"0s" max:"1s"`
+	SettleTimeout Duration `toml:"settle_timeout" min:"10s" max:"8m"`
+}
+
+// HTTP serves /healthz, /readyz and /metrics.
+type HTTP struct {
+	Listen string `toml:"listen" check:"listen"`
+}
+
+// Admin is the unix socket that the command line speaks to.
+type Admin struct {
+	Socket string `toml:"socket"`
+	Group  string `toml:"group"`
+}
+
+// Delivery is how primaries are spoken to, in pass-through, probes and replay.
+type Delivery struct {
+	ConnectTimeout Duration `toml:"connect_timeout" min:"1s" max:"1m"`
+	CommandTimeout Duration `toml:"command_timeout" min:"5s" max:"10m"`
+	DataTimeout    Duration `toml:"data_timeout" min:"30s" max:"30m"`
+	MaxConnections int      `toml:"max_connections" min:"1" max:"1000"`
+}
+
+// Replay paces the delivery of what was kept.
+type Replay struct {
+	Connections int      `toml:"connections" min:"1" max:"500"`
+	Rate        int      `toml:"rate" min:"0" max:"100000"`
+	GiveUp      Duration `toml:"give_up" min:"1h" max:"60d"`
+	RetryMin    Duration `toml:"retry_min" min:"1s" max:"1h"`
+	RetryMax    Duration `toml:"retry_max" min:"1m" max:"24h"`
+}
+
+// DNS says whom to ask.
+type DNS struct {
+	Servers []string `toml:"servers" check:"address"`
+	Timeout Duration `toml:"timeout" min:"100ms" max:"30s"`
+}
+
+// Retention says how long entries stay after their pairs have ended.
+type Retention struct {
+	Delivered Duration `toml:"delivered" min:"0s" max:"3650d"`
+	Parked    Duration `toml:"parked" min:"1d" max:"3650d"`
+	Pending   Duration `toml:"pending" min:"0s" max:"3650d"`
+}
+
+// Notify tells people and watchdogs.
+type Notify struct {
+	Command      []string `toml:"command"`
+	URL          Secret   `toml:"url"`
+	HeartbeatURL Secret   `toml:"heartbeat_url"`
+	Timeout      Duration `toml:"timeout" min:"1s" max:"5m"`
+}
+
+// Domain is one domain that Restante stands behind.
+type Domain struct {
+	Name            string    `toml:"name"`
+	Primary         []string  `toml:"primary"`
+	WhenUp          string    `toml:"when_up" enum:"pass,spool"`
+	Recipients      []string  `toml:"recipients"`
+	ProbeInterval   Duration  `toml:"probe_interval" min:"1s" max:"1h"`
+	Replay          string    `toml:"replay" enum:"auto,manual"`
+	TLS             string    `toml:"tls" enum:"opportunistic,required,none"`
+	TLSCA           string    `toml:"tls_ca"`
+	TLSFingerprints []string  `toml:"tls_fingerprints" check:"fingerprint"`
+	TLSName         string    `toml:"tls_name"`
+	Origin          string    `toml:"origin" enum:"xclient,xforward,none"`
+	Retention       Retention `toml:"retention"`
+
+	// Primaries is Primary, parsed.
+	Primaries []Primary `toml:"-"`
+}
+
+// Primary is one entry of a domain's primary list.
+type Primary struct {
+	Host string // host name or IP address, "" when MX
+	Port int
+	MX   bool   // taken from DNS
+	Text string // as configured
+}
+
+// Defaults is the configuration before any file is read: it has no hostname and no domains.
+func Defaults() *Config {
+	return &Config{
+		DataDir: "/var/lib/restante",
+		Log:     Log{Level: "info", Format: "auto"},
+		SMTP: SMTP{
+			Listen:         []string{"0.0.0.0:25", "[::]:25"},
+			MaxMessageSize: 50 * MB, MaxRecipients: 1000, MaxSessions: 1000, MaxSessionsPerAddress: 100,
+			IdleTimeout: dur(5 * time.Minute), MinRate: 128, MaxErrors: 20,
+		},
+		Store: Store{
+			MinFree: GB, InlineMax: 1 << 20, BatchBytes: 4 << 20, BatchCount: 1000, Lanes: 4,
+			GatherWait: dur(3 * time.Millisecond), SettleTimeout: dur(2 * time.Minute),
+		},
+		HTTP: HTTP{Listen: "127.0.0.1:8080"},
+		Primary: Delivery{
+			ConnectTimeout: dur(10 * time.Second), CommandTimeout: dur(time.Minute),
+			DataTimeout: dur(5 * time.Minute), MaxConnections: 50,
+		},
+		Replay: Replay{
+			Connections: 20, Rate: 0, GiveUp: dur(5 * 24 * time.Hour),
+			RetryMin: dur(15 * time.Second), RetryMax: dur(30 * time.Minute),
+		},
+		DNS:       DNS{Timeout: dur(2 * time.Second)},
+		Retention: Retention{Delivered: dur(14 * 24 * time.Hour), Parked: dur(30 * 24 * time.Hour)},
+		Notify:    Notify{Timeout: dur(10 * time.Second)},
+	}
+}
+
+// domainDefaults is a [[domain]] before its keys are read. Retention is filled in from [retention] later.
+func domainDefaults() Domain {
+	return Domain{
+		WhenUp: "pass", ProbeInterval: dur(10 * time.Second), Replay: "auto",
+		TLS: "opportunistic", Origin: "xforward",
+		Retention: Retention{Delivered: unset, Parked: unset, Pending: unset},
+	}
+}
+
+// Domain returns the domain of that name.
+func (c *Config) Domain(name string) (*Domain, bool) {
+	for i := range c.Domains {
+		if c.Domains[i].Name == name {
+			return &c.Domains[i], true
+		}
+	}
+	return nil, false
+}
