@@ -69,7 +69,10 @@ type Observation struct {
 	Reason  string // for people: "connect: connection refused"
 	Pending bool   // with Good and Ended: mail is pending for this set
 	Alone   bool   // with Lost: store, resolver and all other primaries are gone at the same time
+	Probe   bool   // a probe saw it, not a session that carried mail
 	Replay  bool   // with Took: it was a kept message
+
+	err error // behind Reason; Step doesn't look at it
 }
 
 // Record is what is known of a set of primary hosts.
@@ -81,7 +84,8 @@ type Record struct {
 	// Recovering back to Down is the same failure, not a new one.
 	DownSince time.Time `json:"down_since,omitzero"`
 
-	Failures int       `json:"failures,omitempty"` // Lost in a row
+	Failures int       `json:"failures,omitempty"` // Lost in a row, a burst of sessions counting once
+	Relapses int       `json:"relapses,omitempty"` // times Recovering ended in a failure since it was last up
 	Refusals int       `json:"refusals,omitempty"` // Refusal in a row
 	LastGood time.Time `json:"last_good,omitzero"` // last Good or Took
 	LastTook time.Time `json:"last_took,omitzero"`
@@ -147,6 +151,9 @@ func Step(r Record, o Observation, now time.Time) Record {
 		if !r.TookMail {
 			return r.bad(o, now).to(RefusesUs, now)
 		}
+		if o.Probe {
+			return stepLost(r, o, now)
+		}
 		return stepRefusal(r, o, now)
 	case Refusal:
 		return stepRefusal(r, o, now)
@@ -178,17 +185,24 @@ func stepGood(r Record, o Observation, now time.Time) Record {
 
 func stepLost(r Record, o Observation, now time.Time) Record {
 	r = r.bad(o, now)
-	r.Failures++
 	switch r.State {
 	case Up, RefusesUs:
+		r.Failures = 1
 		return r.to(Suspect, now)
 	case Suspect:
-		if r.Failures < DownAfter {
+		// Fifty sessions that lose their connections at once are one failure: from here on probes decide.
+		if !o.Probe {
+			return r
+		}
+		if r.Failures++; r.Failures < DownAfter {
 			return r
 		}
 		return r.down(o, now)
 	case Recovering:
-		if !r.DownSince.IsZero() {
+		// A primary that answers probes but breaks at every message isn't back.
+		r.Failures = 1
+		r.Relapses++
+		if !r.DownSince.IsZero() || r.Relapses >= DownAfter {
 			return r.down(o, now)
 		}
 		return r.to(Suspect, now)
@@ -220,11 +234,7 @@ func stepRefusal(r Record, o Observation, now time.Time) Record {
 		r.Refusals = 0
 		return r.to(Suspect, now)
 	case Recovering:
-		r.Refusals = 0
-		if !r.DownSince.IsZero() {
-			return r.down(o, now)
-		}
-		return r.to(Suspect, now)
+		return stepLost(r, o, now)
 	}
 	return r
 }
@@ -254,7 +264,8 @@ func (r Record) bad(o Observation, now time.Time) Record {
 
 func (r Record) to(s State, now time.Time) Record {
 	if s == Up {
-		r.DownSince, r.Failures, r.Refusals, r.Reason, r.Reply = time.Time{}, 0, 0, "", ""
+		r.DownSince, r.Failures, r.Refusals, r.Relapses = time.Time{}, 0, 0, 0
+		r.Reason, r.Reply = "", ""
 	}
 	if r.State != s {
 		r.State, r.Since = s, now
