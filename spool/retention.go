@@ -1,0 +1,62 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Terms say how long entries of a domain are kept after their pairs have ended. Zero: without end.
+type Terms struct {
+	Delivered time.Duration // after delivery (also after bounced and removed)
+	Parked    time.Duration // then a parked pair expires
+	Pending   time.Duration // then a pending pair expires; zero by default
+}
+
+// Holdings is what retention asks; package index is one.
+type Holdings interface {
+	// Overdue returns up to limit parked and pending pairs that are past their terms.
+	Overdue(ctx context.Context, now time.Time, terms func(domain string) Terms, limit int) ([]Pair, error)
+	// Disposable returns the batches all of whose pairs have ended and are past their terms.
+	Disposable(ctx context.Context, now time.Time, terms func(domain string) Terms, limit int) ([]Disposable, error)
+	// Erasures returns the entries that have an Erased event whose batch may not have been rewritten yet.
+	Erasures(ctx context.Context) ([]Erasure, error)
+	// Find returns where entries are; those it doesn't know are missing in the answer.
+	Find(ctx context.Context, ids []string) ([]Erasure, error)
+}
+
+// Disposable is a batch that may go.
+type Disposable struct {
+	Stream string
+	Seq    uint64
+	Big    []string       // entries with a big object
+	Pairs  int            // pairs in it
+	Data   map[string]any // for the BatchDeleted event: the sums by outage, so that reports still add up
+}
+
+// Erasure is an entry that is to be erased, and where it is.
+type Erasure struct {
+	Entry    string
+	Location Location
+}
+
+// RetainReport counts what one run of retention did.
+type RetainReport struct {
+	Expired int `json:"expired"` // pairs
+	Batches int `json:"batches"` // deleted
+	Pairs   int `json:"pairs"`   // in those
+	Big     int `json:"big"`     // big objects deleted
+	Erased  int `json:"erased"`  // entries
+}
+
+// Retain does one run of retention: pairs past their term expire, batches with only ended pairs past
+// their terms are deleted, erasures that were begun are finished.
+func (s *Spool) Retain(ctx context.Context, h Holdings, terms func(domain string) Terms) (RetainReport, error) {
+	return RetainReport{}, errors.New("not yet")
+}
+
+// Erase removes the bodies and addresses of entries from the store: an Erased event for each, then
+// their batches are rewritten. What a crash interrupts the next Retain finishes.
+func (s *Spool) Erase(ctx context.Context, h Holdings, by, reason string, ids ...string) error {
+	return errors.New("not yet")
+}
