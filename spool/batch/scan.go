@@ -1,0 +1,128 @@
+package batch
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"iter"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Member is what Scan finds.
+type Member struct {
+	Name    string
+	Content []byte
+	Offset  int64 // of its frame
+	Length  int64 // of its frame
+}
+
+// Scan finds the members of a batch of mail without its table of contents, for an object that is cut off
+// or damaged. A frame that can't be read gives an error with its offset, and the scan goes on behind it.
+func (c *Codec) Scan(object []byte) iter.Seq2[Member, error] {
+	return func(yield func(Member, error) bool) {
+		for off := 0; off < len(object); {
+			n, skip, err := frameLength(object[off:])
+			if err != nil {
+				if !yield(Member{Offset: int64(off)}, fmt.Errorf("at octet %d: %w", off, err)) {
+					return
+				}
+				next := bytes.Index(object[off+1:], []byte{0x28, 0xB5, 0x2F, 0xFD})
+				if next < 0 {
+					return
+				}
+				off += 1 + next
+				continue
+			}
+			if !skip {
+				m := Member{Offset: int64(off), Length: int64(n)}
+				if m.Name, m.Content, err = c.Member(object[off : off+n]); err != nil {
+					err = fmt.Errorf("at octet %d: %w", off, err)
+				}
+				if !yield(m, err) {
+					return
+				}
+			}
+			off += n
+		}
+	}
+}
+
+// frameLength walks the blocks of the zstd frame at the start of b (RFC 8878 3.1.1).
+func frameLength(b []byte) (n int, skippable bool, err error) {
+	var h zstd.Header
+	if err := h.Decode(b); err != nil {
+		return 0, false, fmt.Errorf("%w: no frame: %v", ErrDamaged, err)
+	}
+	cut := fmt.Errorf("%w: a frame is cut off", ErrDamaged)
+	if h.Skippable {
+		n = 8 + int(h.SkippableSize)
+		if n > len(b) {
+			return 0, true, cut
+		}
+		return n, true, nil
+	}
+	n = h.HeaderSize
+	for {
+		if n+3 > len(b) {
+			return 0, false, cut
+		}
+		block := uint32(b[n]) | uint32(b[n+1])<<8 | uint32(b[n+2])<<16
+		n += 3
+		size := int(block >> 3)
+		if block>>1&3 == 1 { // one octet, repeated
+			size = 1
+		}
+		if n += size; n > len(b) {
+			return 0, false, cut
+		}
+		if block&1 == 1 {
+			break
+		}
+	}
+	if h.HasCheckSum {
+		n += 4
+	}
+	if n > len(b) {
+		return 0, false, cut
+	}
+	return n, false, nil
+}
+
+// Erase returns the batch of mail with the octets of some messages gone. For each row redact returns the
+// entry without what is to be erased, and true, or false to leave the message as it is. Frames
+// are copied as they are, and the hashes in the table of contents stay, so the chain still verifies.
+func (c *Codec) Erase(object []byte, redact func(id string, entry json.RawMessage) (json.RawMessage, bool)) ([]byte, error) {
+	toc, _, err := c.TOC(object, int64(len(object)))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, 0, len(object))
+	rows := make([]Row, len(toc.Entries))
+	for i, r := range toc.Entries {
+		entry, erase := redact(r.ID, r.Entry)
+		if !erase || r.Erased {
+			if !r.Big && r.EML.Length > 0 {
+				out, r.EML.Offset = moved(out, object, r.EML)
+			}
+			out, r.JSON.Offset = moved(out, object, r.JSON)
+			rows[i] = r
+			continue
+		}
+		var small bytes.Buffer
+		if err := json.Compact(&small, entry); err != nil {
+			return nil, fmt.Errorf("batch: redacted entry %s: %w", r.ID, err)
+		}
+		it := c.Encode(Message{ID: r.ID, Time: toc.Time, Entry: small.Bytes(), Big: &Big{}})
+		r.Erased, r.Entry = true, it.entry
+		r.EML.Offset, r.EML.Length = 0, 0
+		r.JSON.Offset, r.JSON.Length = int64(len(out)), int64(len(it.buf))
+		out = append(out, it.buf...)
+		rows[i] = r
+	}
+	return c.finish(out, &toc.Header, rows), nil
+}
+
+func moved(out, object []byte, s Span) ([]byte, int64) {
+	return append(out, object[s.Offset:s.Offset+s.Length]...), int64(len(out))
+}
