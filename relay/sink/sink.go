@@ -127,20 +127,3 @@ type Message struct {
 type Stats struct {
 	Connections, Current, MaxCurrent, Transactions, Messages, Recipients, Octets, Refused, Dropped int64
 }
-
-// Server is an SMTP server.
-type Server struct{ o Options }
-
-// New returns a server that isn't started.
-func New(o Options) *Server { return &Server{o: o} }
-
-func (s *Server) Start() error                 { panic("unfinished") }
-func (s *Server) Stop()                        { panic("unfinished") }
-func (s *Server) Running() bool                { panic("unfinished") }
-func (s *Server) Addr() string                 { panic("unfinished") }
-func (s *Server) SetFaults(f Faults)           { panic("unfinished") }
-func (s *Server) SetOffers(o Offers)           { panic("unfinished") }
-func (s *Server) Stats() Stats                 { panic("unfinished") }
-func (s *Server) Messages() []Message          { panic("unfinished") }
-func (s *Server) Violations() []string         { panic("unfinished") }
-func (s *Server) Certificate() ([]byte, error) { panic("unfinished") } // DER, of what STARTTLS shows
