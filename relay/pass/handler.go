@@ -1,0 +1,384 @@
+// Package pass decides the way of each transaction: through to the primary within the sender's own
+// session (pass-through), or into the spool. It is the smtpd.Handler of the relay.
+//
+// At the first RCPT for a domain whose primary is up, a session to the primary is opened or reused, and
+// MAIL and RCPT are passed on, so that the primary itself says which recipients it has. The first accepted
+// recipient fixes the way for the transaction; recipients that need another get 452 4.5.3 and
+// come again. The message is read whole by smtpd before any of it goes out; the primary's reply to it is
+// ours. When the primary fails between any two replies, the mail is kept instead. What each reply of the
+// primary becomes is one table: see Judge.
+//
+// Pass-through never asks the store anything and never waits for it.
+package pass
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"restante/relay/health"
+	"restante/relay/mailaddr"
+	"restante/relay/reply"
+	"restante/relay/smtpc"
+	"restante/relay/smtpd"
+	"restante/spool"
+)
+
+// Spool keeps entries. *spool.Spool is one.
+type Spool interface {
+	Available() error
+	Expect() (done func())
+	Append(ctx context.Context, e *spool.Entry, trace []byte, body *spool.Body) error
+}
+
+// Primaries knows how the primaries are and opens sessions to them. *health.Monitor is one.
+type Primaries interface {
+	State(domain string) health.Record
+	Key(domain string) string
+	Offers(domain string) (smtpc.Offers, bool)
+	Declared(address string) (health.Declaration, bool)
+	Dial(ctx context.Context, domain string) (*smtpc.Conn, error)
+	Observe(domain string, o health.Observation)
+}
+
+// Known knows recipients that the primary has. *index.Index is one. It is asked locally, and only when
+// the primary refused a recipient or took mail for one not seen since the start.
+type Known interface {
+	Known(ctx context.Context, address string) (bool, error)
+}
+
+// Ways of a domain while its primary is up.
+const (
+	WhenUpPass  = "pass"  // through to the primary
+	WhenUpSpool = "spool" // keep everything; replay brings it
+)
+
+// Domain is a hosted domain.
+type Domain struct {
+	Name   string
+	WhenUp string // WhenUpPass (also "") or WhenUpSpool
+	// Recipients are the addresses of the domain: local parts or whole addresses; "@" means any. With none
+	// any address is taken. postmaster and abuse always exist.
+	Recipients []string
+	XClient    bool // tell the primary the original client, where it offers to hear it
+	XForward   bool
+}
+
+// Options say what a Handler works with. Domains, Spool and Primaries are required.
+type Options struct {
+	Hostname  string // ours, for the Received field and as authserv-id
+	Domains   []Domain
+	Spool     Spool
+	Primaries Primaries
+	Known     Known                                 // nil: nothing is known
+	Kept      func(domains []string, reason string) // an entry was kept; must not block. May be nil
+	Note      func(evs ...spool.Event)              // records Learned events lazily; must not block. May be nil
+	MaxSize   int64                                 // octets, of Offers; 0: no limit of our own
+
+	MaxConnections int           // to one set of primary hosts at a time; 0: 50
+	MaxWait        time.Duration // for one of them, before the mail is kept instead; 0: 2 s
+	IdleTime       time.Duration // a session to a primary is kept open for reuse; 0: 20 s
+	DialTime       time.Duration // to reach the primary before the mail is kept; 0: 20 s
+
+	Log     *slog.Logger
+	Metrics *Metrics
+}
+
+// Handler is the smtpd.Handler of the relay. Its methods may be called from any goroutine.
+type Handler struct {
+	o    Options
+	log  *slog.Logger
+	pool *pool
+
+	mu      sync.RWMutex
+	domains map[string]*domain
+	learned map[string]struct{} // addresses that need no Learned event any more
+
+	passing struct {
+		sync.Mutex
+		at  time.Time
+		any bool
+	}
+}
+
+type domain struct {
+	Domain
+	any    bool
+	listed map[string]bool // mailaddr.Address.Key
+}
+
+// maxLearned bounds the memory of which addresses are known already; beyond, it starts anew.
+const maxLearned = 100_000
+
+// New returns a Handler.
+func New(o Options) (*Handler, error) {
+	if o.Spool == nil || o.Primaries == nil {
+		return nil, errors.New("pass: Spool and Primaries are required")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	o.MaxConnections = positive(o.MaxConnections, 50)
+	o.MaxWait = positive(o.MaxWait, 2*time.Second)
+	o.IdleTime = positive(o.IdleTime, 20*time.Second)
+	o.DialTime = positive(o.DialTime, 20*time.Second)
+	h := &Handler{o: o, log: o.Log, learned: make(map[string]struct{})}
+	h.pool = newPool(o.MaxConnections, o.IdleTime, o.MaxWait)
+	if err := h.SetConfig(o.Domains); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+func positive[T int | int64 | time.Duration](v, otherwise T) T {
+	if v <= 0 {
+		return otherwise
+	}
+	return v
+}
+
+// SetConfig replaces the hosted domains, all or nothing. Transactions under way end as they began.
+func (h *Handler) SetConfig(ds []Domain) error {
+	next := make(map[string]*domain, len(ds))
+	for _, c := range ds {
+		name, err := mailaddr.ParseDomain(c.Name)
+		if err != nil {
+			return fmt.Errorf("domain %q: %w", c.Name, err)
+		}
+		if c.WhenUp != "" && c.WhenUp != WhenUpPass && c.WhenUp != WhenUpSpool {
+			return fmt.Errorf("domain %s: when_up is %q; write %q or %q", name, c.WhenUp, WhenUpPass, WhenUpSpool)
+		}
+		c.Name = name
+		d := &domain{Domain: c, any: len(c.Recipients) == 0, listed: make(map[string]bool)}
+		for _, r := range c.Recipients {
+			if r == "@" || strings.EqualFold(r, "@"+name) {
+				d.any = true
+				continue
+			}
+			full := r
+			if !strings.Contains(r, "@") {
+				full = r + "@" + name
+			}
+			a, err := mailaddr.Parse(full)
+			if err != nil {
+				return fmt.Errorf("domain %s: recipient %q: %w", name, r, err)
+			}
+			if a.Domain != name {
+				return fmt.Errorf("domain %s: recipient %q is of another domain", name, r)
+			}
+			d.listed[a.Key()] = true
+		}
+		next[name] = d
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.domains = next
+	return nil
+}
+
+// Unlisted returns the domains, sorted, of which no recipients are configured, so that any is taken.
+func (h *Handler) Unlisted() []string {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	var names []string
+	for n, d := range h.domains {
+		if len(d.Recipients) == 0 {
+			names = append(names, n)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Close ends the idle sessions to primaries and waits for those being tidied up. Transactions under way
+// are smtpd's to end first.
+func (h *Handler) Close() { h.pool.close() }
+
+// Reserve is how much less than the primary's SIZE we take, in octets: room for trace fields.
+const Reserve = 16 << 10
+
+// Offers returns what to announce: what every primary that ever answered offers, and what we take.
+func (h *Handler) Offers() smtpd.Offers {
+	h.mu.RLock()
+	names := slices.Collect(maps.Keys(h.domains))
+	h.mu.RUnlock()
+	out := smtpd.Offers{Size: h.o.MaxSize, SMTPUTF8: true, DSN: true}
+	for _, n := range names {
+		p, ok := h.o.Primaries.Offers(n)
+		if !ok {
+			continue
+		}
+		out.SMTPUTF8 = out.SMTPUTF8 && p.SMTPUTF8
+		out.DSN = out.DSN && p.DSN
+	}
+	// The greatest size that any primary takes: what is too big for one is refused at its RCPT.
+	if m := h.maxSize(names); m > 0 && (out.Size == 0 || m < out.Size) {
+		out.Size = m
+	}
+	return out
+}
+
+// maxSize is the greatest size that any of the domains takes, 0 when one has no known limit.
+func (h *Handler) maxSize(names []string) int64 {
+	var greatest int64
+	for _, n := range names {
+		limit := h.sizeLimit(n)
+		if limit == 0 {
+			return 0
+		}
+		greatest = max(greatest, limit)
+	}
+	return greatest
+}
+
+// sizeLimit is the greatest message that the primary of a domain takes from us, 0 when no limit is known.
+func (h *Handler) sizeLimit(domain string) int64 {
+	p, ok := h.o.Primaries.Offers(domain)
+	if !ok || p.Size <= 0 {
+		return 0
+	}
+	return max(p.Size-Reserve, 1)
+}
+
+// Begin opens a transaction: at MAIL nothing is known of where the mail goes, so it is refused only when
+// no mail could be taken at all.
+func (h *Handler) Begin(ctx context.Context, c *smtpd.Client, m smtpd.Mail) (smtpd.Transaction, reply.Reply) {
+	if !h.anyPasses() {
+		if err := h.o.Spool.Available(); err != nil {
+			h.o.Metrics.refused("store")
+			return nil, unavailable(err)
+		}
+	}
+	return &transaction{h: h, client: c, mail: m}, reply.Reply{}
+}
+
+// unavailable is the reply while the spool keeps nothing.
+func unavailable(err error) reply.Reply {
+	if errors.Is(err, spool.ErrNoSpace) {
+		return reply.New(452, noSpace, "Not enough room to keep mail, try again later").With(err)
+	}
+	return reply.New(451, later, "Mail can't be kept safely at the moment, try again later").With(err)
+}
+
+// anyPasses reports that mail for some domain could be passed. It looks a few times a second only.
+func (h *Handler) anyPasses() bool {
+	h.passing.Lock()
+	defer h.passing.Unlock()
+	if time.Since(h.passing.at) < 200*time.Millisecond {
+		return h.passing.any
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	h.passing.any, h.passing.at = false, time.Now()
+	for name, d := range h.domains {
+		if d.WhenUp != WhenUpSpool && h.o.Primaries.State(name).Passes() {
+			h.passing.any = true
+			break
+		}
+	}
+	return h.passing.any
+}
+
+// way is where mail of a recipient goes.
+type way struct {
+	primary string // key of the set of primary hosts; "" for the spool
+	reason  string // why it is kept
+	defer_  bool   // neither: the primary refuses us
+	record  health.Record
+}
+
+func (w way) same(o way) bool { return w.primary == o.primary }
+
+// wayOf says where mail for a recipient goes now.
+func (h *Handler) wayOf(d *domain, a mailaddr.Address) way {
+	r := h.o.Primaries.State(d.Name)
+	if decl, ok := h.o.Primaries.Declared(a.String()); ok {
+		return way{reason: "declared down: " + decl.Target, record: r}
+	}
+	switch {
+	case d.WhenUp == WhenUpSpool:
+		return way{reason: "all mail of the domain is kept", record: r}
+	case r.State == health.RefusesUs:
+		return way{defer_: true, record: r}
+	case r.Passes():
+		return way{primary: h.o.Primaries.Key(d.Name), record: r}
+	}
+	return way{reason: "primary " + string(r.State), record: r}
+}
+
+// hosted returns the domain of an address, nil if it isn't ours. An address that carries a route of its own
+// in the local part is nobody's: a next server may act on it.
+func (h *Handler) hosted(a mailaddr.Address) *domain {
+	if a.Routed() || a.IsLiteral() {
+		return nil
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.domains[a.Domain]
+}
+
+func (h *Handler) domainOf(name string) *domain {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.domains[name]
+}
+
+// exists reports that a domain has a recipient as far as we know.
+func (d *domain) exists(a mailaddr.Address) bool {
+	// RFC 5321 4.5.1, RFC 2142.
+	if strings.EqualFold(a.Local, "postmaster") || strings.EqualFold(a.Local, "abuse") {
+		return true
+	}
+	return d.any || d.listed[a.Key()]
+}
+
+// knownGood reports that the primary is known to have a recipient.
+func (h *Handler) knownGood(ctx context.Context, address string) bool {
+	if h.o.Known == nil {
+		return false
+	}
+	ok, err := h.o.Known.Known(ctx, address)
+	if err != nil {
+		// Not knowing, we believe the primary less, never more: the sender tries again.
+		h.log.Warn("whether a recipient is known can't be read from the index", "error", err)
+		return true
+	}
+	return ok
+}
+
+// learn notes recipients whom the primary took mail for.
+func (h *Handler) learn(ctx context.Context, rcpts []recipient) {
+	if h.o.Note == nil {
+		return
+	}
+	var evs []spool.Event
+	for _, r := range rcpts {
+		h.mu.Lock()
+		_, seen := h.learned[r.key]
+		if !seen {
+			if len(h.learned) >= maxLearned {
+				clear(h.learned)
+			}
+			h.learned[r.key] = struct{}{}
+		}
+		h.mu.Unlock()
+		if seen {
+			continue
+		}
+		if h.o.Known != nil {
+			if ok, err := h.o.Known.Known(ctx, r.Address); ok || err != nil {
+				continue
+			}
+		}
+		evs = append(evs, spool.Event{Type: spool.Learned, By: "pass", Domain: r.Domain, Address: r.Address})
+	}
+	if len(evs) > 0 {
+		h.o.Note(evs...)
+	}
+}

@@ -1,0 +1,200 @@
+// Package trace handles what a relay adds to and takes from a message on its way: forged
+// Authentication-Results fields go (RFC 8601 5), all other octets stay as they came. The Received field
+// itself is made by smtpd.Received, beside the session that it speaks of.
+package trace
+
+import (
+	"bytes"
+	"io"
+	"strings"
+
+	"restante/relay/mailaddr"
+)
+
+// MaxHeader is how much of a message is looked at, in octets. smtpd takes no message with a larger header.
+const MaxHeader = 1 << 20
+
+// field is the name of the field that Strip looks for, in lower case.
+const field = "authentication-results"
+
+// Span is a run of octets: from Start up to, not including, End.
+type Span struct{ Start, End int }
+
+// Strip returns the octets of r, which has size of them, without the Authentication-Results fields that
+// claim to be ours, and how many octets that gives. The first skip octets are our own trace fields and are
+// left alone. Nothing is read of r but the header; the reader returned reads the rest.
+func Strip(r io.ReaderAt, skip, size int64, authservID string) (io.Reader, int64, error) {
+	header, err := readHeader(r, skip, size)
+	if err != nil {
+		return nil, 0, err
+	}
+	spans := Forged(header, authservID)
+	if len(spans) == 0 {
+		return io.NewSectionReader(r, 0, size), size, nil
+	}
+	var parts []io.Reader
+	var at, total int64
+	add := func(from, to int64) {
+		if to > from {
+			parts = append(parts, io.NewSectionReader(r, from, to-from))
+			total += to - from
+		}
+	}
+	for _, s := range spans {
+		add(at, skip+int64(s.Start))
+		at = skip + int64(s.End)
+	}
+	add(at, size)
+	return io.MultiReader(parts...), total, nil
+}
+
+// readHeader reads from skip up to the end of the header, or to MaxHeader.
+func readHeader(r io.ReaderAt, skip, size int64) ([]byte, error) {
+	var header []byte
+	for chunk := int64(8 << 10); ; chunk *= 2 {
+		n := min(chunk, size-skip, MaxHeader)
+		if n <= 0 {
+			return nil, nil
+		}
+		header = make([]byte, n)
+		if got, err := r.ReadAt(header, skip); int64(got) < n {
+			if err == nil || err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+		if end := headerEnd(header); end >= 0 {
+			return header[:end], nil
+		}
+		if n < chunk || n == MaxHeader {
+			return header, nil
+		}
+	}
+}
+
+// headerEnd returns where the header ends, its last CRLF included, or -1 when b holds no empty line.
+func headerEnd(b []byte) int {
+	if bytes.HasPrefix(b, []byte("\r\n")) {
+		return 0
+	}
+	if i := bytes.Index(b, []byte("\r\n\r\n")); i >= 0 {
+		return i + 2
+	}
+	return -1
+}
+
+// Forged returns where in a header fields stand that claim the results of authservID, each with its
+// continuation lines and last CRLF, in order and not touching anything else. Lines that are no fields are
+// stepped over: a lenient reader may do so too. An empty authservID means none.
+func Forged(header []byte, authservID string) []Span {
+	if authservID == "" || !hasField(header) {
+		return nil
+	}
+	var spans []Span
+	for at := 0; at < len(header); {
+		end := fieldEnd(header, at)
+		if value, ok := results(header[at:end]); ok && sameID(ServerID(value), authservID) {
+			if n := len(spans); n > 0 && spans[n-1].End == at {
+				spans[n-1].End = end
+			} else {
+				spans = append(spans, Span{at, end})
+			}
+		}
+		at = end
+	}
+	return spans
+}
+
+// hasField says quickly that most messages have nothing to look at.
+func hasField(header []byte) bool {
+	for b := header; len(b) >= len(field); {
+		i := bytes.IndexAny(b, "aA")
+		if i < 0 || len(b)-i < len(field) {
+			return false
+		}
+		if bytes.EqualFold(b[i:i+len(field)], []byte(field)) {
+			return true
+		}
+		b = b[i+1:]
+	}
+	return false
+}
+
+// fieldEnd returns where the field that begins at ends: behind its last continuation line.
+func fieldEnd(b []byte, at int) int {
+	for {
+		i := bytes.IndexByte(b[at:], '\n')
+		if i < 0 {
+			return len(b)
+		}
+		at += i + 1
+		if at >= len(b) || b[at] != ' ' && b[at] != '\t' {
+			return at
+		}
+	}
+}
+
+// results returns the value of an Authentication-Results field. White space before the colon is
+// obsolete (RFC 5322 4.5) but read by many.
+func results(f []byte) (string, bool) {
+	name, value, ok := bytes.Cut(f, []byte(":"))
+	if !ok || !strings.EqualFold(strings.TrimRight(string(name), " \t\r\n"), field) {
+		return "", false
+	}
+	return string(value), true
+}
+
+// ServerID returns the authserv-id of the value of an Authentication-Results field (RFC 8601 2.2), ""
+// if none can be read. It reads more than the grammar allows, since what it misses may be believed by
+// somebody: comments anywhere, quoted strings, any octets up to white space, ";" or "(".
+func ServerID(value string) string {
+	s := skipCFWS(value)
+	var id strings.Builder
+	if strings.HasPrefix(s, `"`) {
+		for i := 1; i < len(s) && s[i] != '"'; i++ {
+			if s[i] == '\\' && i+1 < len(s) {
+				i++
+			}
+			if s[i] != '\r' && s[i] != '\n' {
+				id.WriteByte(s[i])
+			}
+		}
+		return strings.TrimSpace(id.String())
+	}
+	if i := strings.IndexAny(s, " \t\r\n;("); i >= 0 {
+		s = s[:i]
+	}
+	return s
+}
+
+// skipCFWS skips white space and comments, nested ones too (RFC 5322 3.2.2).
+func skipCFWS(s string) string {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\' && depth > 0:
+			i++
+		case c == '(':
+			depth++
+		case c == ')' && depth > 0:
+			depth--
+		case depth > 0 || c == ' ' || c == '\t' || c == '\r' || c == '\n':
+		default:
+			return s[i:]
+		}
+	}
+	return ""
+}
+
+// sameID compares authserv-ids as domains, in whatever spelling.
+func sameID(a, b string) bool {
+	return canonical(a) == canonical(b)
+}
+
+func canonical(id string) string {
+	id = strings.TrimSuffix(strings.ToLower(id), ".")
+	if d, err := mailaddr.ParseDomain(id); err == nil {
+		return d
+	}
+	return id
+}
