@@ -1,0 +1,46 @@
+# make run    the whole thing on this machine, with a stand-in for the mail server that fails
+# make test   installs what the tests need (Debian, root) and runs every check
+# make bench  Restante beside Postfix, in one run
+# make lint   formatting, vet, staticcheck, go.mod
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+VERSITYGW   := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+PACKAGES    := postfix swaks zstd openssl
+BIN         := $(shell go env GOPATH)/bin
+export PATH := $(BIN):$(PATH)
+
+.PHONY: run build test bench lint tools
+
+run:
+	go run ./cmd/restante serve --dev
+
+build:
+	CGO_ENABLED=0 go build -trimpath -o restante ./cmd/restante
+
+test: tools lint
+	.ci/gotest -race -short -timeout 10m ./...
+	.ci/gotest -timeout 15m ./...
+
+bench: tools
+	go run ./cmd/mxbench compare
+
+lint: $(BIN)/staticcheck
+	@unformatted=$$(gofmt -l cmd relay spool dns webmail 2>/dev/null); test -z "$$unformatted" || { echo "gofmt -w is due on:"; echo "$$unformatted"; exit 1; }
+	go vet ./...
+	staticcheck ./...
+	go mod tidy -diff
+
+# What the tests start for real. A package is asked for by what it installs, so that nothing is fetched twice.
+tools: $(BIN)/staticcheck $(BIN)/versitygw
+	@missing=; for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+		echo "installing$$missing"; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing || \
+		{ echo "make test needs$$missing: run it as root on Debian, or install them"; exit 1; }; \
+	fi
+
+$(BIN)/staticcheck:
+	go install $(STATICCHECK)
+
+$(BIN)/versitygw:
+	go install $(VERSITYGW)
