@@ -60,3 +60,12 @@ func (s *Spool) Retain(ctx context.Context, h Holdings, terms func(domain string
 func (s *Spool) Erase(ctx context.Context, h Holdings, by, reason string, ids ...string) error {
 	return errors.New("not yet")
 }
+
+// Erased returns what is left of an entry when its body and addresses are gone.
+func (e *Entry) Erased() *Entry {
+	left := &Entry{ID: e.ID, Kind: e.Kind, Received: e.Received, TraceSize: e.TraceSize, Size: e.Size, SHA256: e.SHA256}
+	for _, r := range e.Rcpts {
+		left.Rcpts = append(left.Rcpts, Recipient{Domain: r.Domain})
+	}
+	return left
+}

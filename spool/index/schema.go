@@ -1,0 +1,328 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"restante/spool"
+)
+
+// schemaVersion changes with the tables or the fold rules; an index of another version is thrown
+// away and folded again.
+const schemaVersion = "1"
+
+// Octets in a page cache, as SQLite's negative KiB. They bound the memory: the pages that the fold
+// touches lie close together, since ids grow with time.
+const (
+	writerCache = "-8000"
+	readerCache = "-1000"
+)
+
+const schema = `
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE stream(n INTEGER PRIMARY KEY, ledger INTEGER NOT NULL, name TEXT NOT NULL,
+	seq INTEGER NOT NULL, hash TEXT NOT NULL, sealed INTEGER NOT NULL, UNIQUE(ledger, name));
+CREATE TABLE domain(n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE outage(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, domain INTEGER NOT NULL,
+	opened INTEGER NOT NULL, closed INTEGER NOT NULL, reason TEXT NOT NULL,
+	messages INTEGER NOT NULL, octets INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+	gfirst INTEGER NOT NULL, glast INTEGER NOT NULL);
+CREATE TABLE count(domain INTEGER, outage INTEGER, state INTEGER, pairs INTEGER NOT NULL,
+	PRIMARY KEY(domain, outage, state)) WITHOUT ROWID;
+CREATE TABLE batch(stream INTEGER, seq INTEGER, entries INTEGER NOT NULL, deleted INTEGER NOT NULL,
+	low BLOB, high BLOB, PRIMARY KEY(stream, seq)) WITHOUT ROWID;
+CREATE TABLE entry(id BLOB PRIMARY KEY, stream INTEGER NOT NULL, seq INTEGER NOT NULL,
+	offset INTEGER NOT NULL, length INTEGER NOT NULL, flags INTEGER NOT NULL, kind TEXT NOT NULL,
+	received INTEGER NOT NULL, size INTEGER NOT NULL, sender TEXT NOT NULL, subject TEXT NOT NULL,
+	more BLOB) WITHOUT ROWID;
+CREATE TABLE pair(entry BLOB, rcpt INTEGER, domain INTEGER NOT NULL, outage INTEGER NOT NULL,
+	state INTEGER NOT NULL, lead INTEGER NOT NULL, address TEXT NOT NULL, size INTEGER NOT NULL,
+	round INTEGER, attempts INTEGER, changed INTEGER, ended INTEGER,
+	reply TEXT, reason TEXT, host TEXT, by TEXT,
+	PRIMARY KEY(entry, rcpt)) WITHOUT ROWID;
+CREATE INDEX pair_pending ON pair(domain, entry, rcpt) WHERE state=0;
+CREATE INDEX pair_odd ON pair(domain, state, entry, rcpt) WHERE state BETWEEN 1 AND 4;
+CREATE INDEX pair_free ON pair(domain, entry, rcpt) WHERE outage=0;
+CREATE TABLE event(entry BLOB, id BLOB, type TEXT NOT NULL, time INTEGER NOT NULL,
+	rcpt INTEGER NOT NULL, round INTEGER NOT NULL, more BLOB, PRIMARY KEY(entry, id)) WITHOUT ROWID;
+CREATE TABLE erasure(entry BLOB PRIMARY KEY, done INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE flag(kind TEXT, key TEXT, type TEXT NOT NULL, time INTEGER NOT NULL, id BLOB NOT NULL, event BLOB,
+	PRIMARY KEY(kind, key)) WITHOUT ROWID;
+CREATE TABLE known(domain TEXT, address TEXT, PRIMARY KEY(domain, address)) WITHOUT ROWID;
+`
+
+// Index is a fold of a spool into a local database. One goroutine may Apply; any number may ask.
+type Index struct {
+	path    string
+	log     *slog.Logger
+	metrics *Metrics
+	write   *sql.DB
+	read    *sql.DB
+
+	applying sync.Mutex // held by Apply; guards conn, stmts and st
+	conn     *sql.Conn
+	stmts    map[string]*sql.Stmt
+	st       *state
+
+	open atomic.Pointer[map[string]string] // domain -> open outage
+
+	changeMu sync.Mutex
+	changed  chan struct{}
+
+	lagMu    sync.Mutex
+	lag      int
+	lagSince time.Time
+}
+
+// Open opens the index at path, or makes an empty one: when there is none, when it is of another
+// version, or when SQLite can't read it. The caller sees an empty one by Positions being empty; the
+// follower then folds everything again.
+func Open(path string, o Options) (*Index, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Readers <= 0 {
+		o.Readers = 3
+	}
+	x := &Index{path: path, log: o.Log, metrics: o.Metrics, changed: make(chan struct{}), lagSince: time.Now()}
+	err := x.open1(o.Readers)
+	if err == nil {
+		return x, nil
+	}
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, errNoFolder) {
+		return nil, err
+	}
+	o.Log.Warn("the index can't be used and is made anew from the store", "path", path, "cause", err)
+	x.shut()
+	if err := Remove(path); err != nil {
+		return nil, err
+	}
+	if err := x.open1(o.Readers); err != nil {
+		x.shut()
+		return nil, fmt.Errorf("index %s: %w", path, err)
+	}
+	return x, nil
+}
+
+var errNoFolder = errors.New("the folder of the index can't be used")
+
+// Remove deletes the files of the index at path, which must not be open.
+func Remove(path string) error {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func dsn(path string, pragmas ...string) string {
+	q := url.Values{"_pragma": pragmas}
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
+}
+
+func (x *Index) open1(readers int) error {
+	if fi, err := os.Stat(filepath.Dir(x.path)); err != nil || !fi.IsDir() {
+		return fmt.Errorf("%w: %s", errNoFolder, filepath.Dir(x.path))
+	}
+	ctx := context.Background()
+	var err error
+	// NORMAL: a power cut may cost the last transactions, never the file's sense; rows and
+	// positions go together, so what was lost is simply folded again.
+	x.write, err = sql.Open("sqlite", dsn(x.path, "journal_mode(WAL)", "synchronous(NORMAL)",
+		"cache_size("+writerCache+")", "wal_autocheckpoint(4000)", "busy_timeout(10000)", "temp_store(MEMORY)"))
+	if err != nil {
+		return err
+	}
+	x.write.SetMaxOpenConns(1)
+	if x.conn, err = x.write.Conn(ctx); err != nil {
+		return err
+	}
+	if err := x.prepare(ctx); err != nil {
+		return err
+	}
+	x.read, err = sql.Open("sqlite", dsn(x.path, "query_only(1)", "cache_size("+readerCache+")", "busy_timeout(10000)"))
+	if err != nil {
+		return err
+	}
+	x.read.SetMaxOpenConns(readers)
+	x.read.SetMaxIdleConns(readers)
+	x.stmts = map[string]*sql.Stmt{}
+	x.st, err = x.load(ctx)
+	if err == nil {
+		x.publish()
+	}
+	return err
+}
+
+// prepare makes the tables of an empty file and refuses a file of another version.
+func (x *Index) prepare(ctx context.Context) error {
+	var tables int
+	if err := x.conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master").Scan(&tables); err != nil {
+		return err
+	}
+	if tables == 0 {
+		_, err := x.conn.ExecContext(ctx, "BEGIN;"+schema+"INSERT INTO meta VALUES('version','"+schemaVersion+"');COMMIT")
+		return err
+	}
+	var version string
+	if err := x.conn.QueryRowContext(ctx, "SELECT value FROM meta WHERE key='version'").Scan(&version); err != nil {
+		return err
+	}
+	if version != schemaVersion {
+		return fmt.Errorf("it is of version %s, this program's is %s", version, schemaVersion)
+	}
+	return nil
+}
+
+// Reset empties the index, so that the follower folds everything again.
+func (x *Index) Reset(ctx context.Context) error {
+	x.applying.Lock()
+	defer x.applying.Unlock()
+	tx, err := x.conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	for _, t := range []string{"stream", "domain", "outage", "count", "batch", "entry", "pair", "event", "erasure", "flag", "known"} {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM "+t); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+	}
+	if _, err := tx.ExecContext(ctx, "DELETE FROM meta WHERE key<>'version'"); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	return x.reload(ctx)
+}
+
+// Close ends the index. No method may run or be called any more.
+func (x *Index) Close() error {
+	x.applying.Lock()
+	defer x.applying.Unlock()
+	return x.shut()
+}
+
+func (x *Index) shut() error {
+	var errs []error
+	for _, s := range x.stmts {
+		errs = append(errs, s.Close())
+	}
+	x.stmts = nil
+	if x.read != nil {
+		errs = append(errs, x.read.Close())
+	}
+	if x.conn != nil {
+		errs = append(errs, x.conn.Close())
+	}
+	if x.write != nil {
+		errs = append(errs, x.write.Close())
+	}
+	x.read, x.conn, x.write = nil, nil, nil
+	return errors.Join(errs...)
+}
+
+// stmt returns the prepared statement for a query on the writer's connection.
+func (x *Index) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
+	if s := x.stmts[query]; s != nil {
+		return s, nil
+	}
+	s, err := x.conn.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("prepare %.60q: %w", query, err)
+	}
+	x.stmts[query] = s
+	return s, nil
+}
+
+// exec runs a prepared statement on the writer's connection, inside the transaction that is open there.
+func (x *Index) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	s, err := x.stmt(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return s.ExecContext(ctx, args...)
+}
+
+// Positions returns how far each stream is folded.
+func (x *Index) Positions(ctx context.Context) (map[spool.StreamID]spool.Position, error) {
+	rows, err := x.read.QueryContext(ctx, "SELECT ledger, name, seq, hash, sealed FROM stream WHERE hash<>''")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	m := map[spool.StreamID]spool.Position{}
+	for rows.Next() {
+		var id spool.StreamID
+		var p spool.Position
+		var seq int64
+		if err := rows.Scan(&id.Ledger, &id.Name, &seq, &p.Hash, &p.Sealed); err != nil {
+			return nil, err
+		}
+		p.Seq = uint64(seq)
+		m[id] = p
+	}
+	return m, rows.Err()
+}
+
+// Cluster returns the id of the cluster that was folded, "" while nothing was.
+func (x *Index) Cluster(ctx context.Context) (string, error) {
+	var c string
+	err := x.read.QueryRowContext(ctx, "SELECT value FROM meta WHERE key='cluster'").Scan(&c)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return c, err
+}
+
+// Changed returns a channel that is closed at the next change of a pair, an outage or a flag. Ask
+// for it before looking, so that no change is missed.
+func (x *Index) Changed() <-chan struct{} {
+	x.changeMu.Lock()
+	defer x.changeMu.Unlock()
+	return x.changed
+}
+
+func (x *Index) announce() {
+	x.changeMu.Lock()
+	defer x.changeMu.Unlock()
+	close(x.changed)
+	x.changed = make(chan struct{})
+}
+
+// SetLag is told by the follower how many batches are known of and not yet folded, and since when.
+func (x *Index) SetLag(batches int, since time.Time) {
+	x.lagMu.Lock()
+	defer x.lagMu.Unlock()
+	x.lag, x.lagSince = batches, since
+}
+
+// Lag returns how many batches of any stream are known of and not yet folded, and since when the
+// oldest of them waits (zero when there are none). Right after Open it is (0, time of Open) until the
+// follower has looked once.
+func (x *Index) Lag() (batches int, since time.Time) {
+	x.lagMu.Lock()
+	defer x.lagMu.Unlock()
+	return x.lag, x.lagSince
+}
+
+func metaInt(s string) int64 {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return 0 // absent
+	}
+	return n
+}

@@ -1,0 +1,156 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+
+	"restante/spool"
+)
+
+// knownCache bounds the addresses that the writer remembers to be in the table known already.
+const knownCache = 10000
+
+type countKey struct {
+	domain, outage int64
+	state          int
+}
+
+type streamRow struct {
+	n   int64
+	pos spool.Position
+}
+
+// state is what the writer keeps in memory: small tables, all of them also in the file. Only the
+// writer touches it; when a transaction fails it is read anew.
+type state struct {
+	cluster string
+	waiting key // the highest entry that has events but isn't there: entries above it need not be asked for
+	streams map[spool.StreamID]*streamRow
+	domains map[string]int64
+	outages map[string]*outage
+	byN     map[int64]*outage
+	lines   map[int64]*timeline
+	counts  map[countKey]int64
+	known   map[string]struct{}
+}
+
+func (x *Index) reload(ctx context.Context) error {
+	st, err := x.load(ctx)
+	if err != nil {
+		return err
+	}
+	x.st = st
+	x.publish()
+	return nil
+}
+
+// load reads the state on the writer's connection.
+func (x *Index) load(ctx context.Context) (*state, error) {
+	st := &state{streams: map[spool.StreamID]*streamRow{}, domains: map[string]int64{}, outages: map[string]*outage{},
+		byN: map[int64]*outage{}, lines: map[int64]*timeline{}, counts: map[countKey]int64{}, known: map[string]struct{}{}}
+	var waiting string
+	for k, v := range map[string]*string{"cluster": &st.cluster, "waiting": &waiting} {
+		err := x.conn.QueryRowContext(ctx, "SELECT value FROM meta WHERE key=?", k).Scan(v)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return nil, err
+		}
+	}
+	if _, err := hex.Decode(st.waiting[:], []byte(waiting)); err != nil {
+		return nil, err
+	}
+	err := each(ctx, x.conn, "SELECT n, ledger, name, seq, hash, sealed FROM stream", func(r *sql.Rows) error {
+		var id spool.StreamID
+		var row streamRow
+		var seq int64
+		err := r.Scan(&row.n, &id.Ledger, &id.Name, &seq, &row.pos.Hash, &row.pos.Sealed)
+		row.pos.Seq = uint64(seq)
+		st.streams[id] = &row
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = each(ctx, x.conn, "SELECT n, name FROM domain", func(r *sql.Rows) error {
+		var n int64
+		var name string
+		err := r.Scan(&n, &name)
+		st.domains[name] = n
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = each(ctx, x.conn, "SELECT domain, outage, state, pairs FROM count", func(r *sql.Rows) error {
+		var k countKey
+		var n int64
+		err := r.Scan(&k.domain, &k.outage, &k.state, &n)
+		st.counts[k] = n
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = each(ctx, x.conn, "SELECT n, id, domain, opened, closed, reason, messages, octets, first, last, gfirst, glast FROM outage", func(r *sql.Rows) error {
+		o := &outage{}
+		err := r.Scan(&o.n, &o.id, &o.domain, &o.opened, &o.closed, &o.reason, &o.messages, &o.octets, &o.first, &o.last, &o.gfirst, &o.glast)
+		st.outages[o.id], st.byN[o.n] = o, o
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range st.domains {
+		st.retime(d)
+	}
+	return st, nil
+}
+
+// retime builds the timeline of a domain anew.
+func (st *state) retime(domain int64) {
+	var list []*outage
+	for _, o := range st.outages {
+		if o.domain == domain && o.opened != 0 {
+			list = append(list, o)
+		}
+	}
+	st.lines[domain] = newTimeline(list)
+}
+
+// publish shows the open outages to OutageOpen.
+func (x *Index) publish() {
+	open := map[string]string{}
+	for name, d := range x.st.domains {
+		if t := x.st.lines[d]; t != nil {
+			for _, o := range t.list {
+				if o.closed == 0 {
+					open[name] = o.id // the latest, when there are several
+				}
+			}
+		}
+	}
+	x.open.Store(&open)
+}
+
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// each calls f with each row of a query.
+func each(ctx context.Context, q querier, query string, f func(*sql.Rows) error, args ...any) error {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	return drain(rows, f)
+}
+
+func drain(rows *sql.Rows, f func(*sql.Rows) error) error {
+	for rows.Next() {
+		if err := f(rows); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}
