@@ -1,0 +1,23 @@
+# docker build -t restante .
+# docker run -p 25:2525 -v restante:/var/lib/restante -v ./restante.toml:/etc/restante/restante.toml:ro restante
+FROM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o /restante ./cmd/restante \
+ && mkdir -p /state/var/lib/restante /state/tmp && chmod 1777 /state/tmp
+
+# Nothing but the program, the certificates of the public CAs and the time zones: no shell, no package manager.
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /usr/local/go/lib/time/zoneinfo.zip /usr/local/go/lib/time/
+COPY --from=build /restante /usr/bin/restante
+COPY --from=build --chown=65532:65532 /state /
+USER 65532:65532
+VOLUME /var/lib/restante
+# An unprivileged port inside; publish it as 25. Credentials come by environment or mounted files, never by the image.
+EXPOSE 2525 8080
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["/usr/bin/restante", "health"]
+ENTRYPOINT ["/usr/bin/restante"]
+CMD ["serve", "--config", "/etc/restante/restante.toml", "--smtp-listen", "0.0.0.0:2525"]
