@@ -250,8 +250,8 @@ func (c *Client) Act(ctx context.Context, a Action) (*ActResult, error) {
 }
 
 // Export writes a tar of entries.
-func (c *Client) Export(ctx context.Context, f index.Filter, w io.Writer) error {
-	return c.body(ctx, "export", f, w)
+func (c *Client) Export(ctx context.Context, r ExportRequest, w io.Writer) error {
+	return c.body(ctx, "export", r, w)
 }
 
 // NotifyTest sends a test along every way of notification.

@@ -125,8 +125,8 @@ func (s *Server) routes() http.Handler {
 	content(s, mux, "queue/raw", "message/rfc822", func(ctx context.Context, r named, w io.Writer) error {
 		return b.Raw(ctx, who(ctx), r.Name, w)
 	})
-	content(s, mux, "export", "application/x-tar", func(ctx context.Context, f index.Filter, w io.Writer) error {
-		return b.Export(ctx, who(ctx), f, w)
+	content(s, mux, "export", "application/x-tar", func(ctx context.Context, r ExportRequest, w io.Writer) error {
+		return b.Export(ctx, who(ctx), r, w)
 	})
 	return mux
 }

@@ -40,8 +40,8 @@ type Backend interface {
 	// Raw writes the exact message, without our trace fields, and leaves an Opened event.
 	Raw(ctx context.Context, by, id string, w io.Writer) error
 	Act(ctx context.Context, by string, a Action) (*ActResult, error)
-	// Export writes a tar of <id>.eml (trace fields included) and <id>.json, and leaves Opened events.
-	Export(ctx context.Context, by string, f index.Filter, w io.Writer) error
+	// Export writes a tar of <id>.json and <id>.eml (trace fields included) for each entry, and leaves Opened events.
+	Export(ctx context.Context, by string, r ExportRequest, w io.Writer) error
 	NotifyTest(ctx context.Context, by string) ([]Sent, error)
 	StoreCheck(ctx context.Context) (*StoreState, error)
 	Primary(ctx context.Context, do string) (*DevPrimary, error) // dev only: stop, start, list
@@ -217,6 +217,12 @@ type ActResult struct {
 	Pairs   int64    `json:"pairs"`
 	Entries int64    `json:"entries"`
 	Skipped []string `json:"skipped,omitempty"` // "<id> to <address>: why not"
+}
+
+// ExportRequest says what to export.
+type ExportRequest struct {
+	Filter index.Filter `json:"filter,omitzero"`
+	IDs    []string     `json:"ids,omitempty"` // only these, besides Filter
 }
 
 // Sent is one way of notification with its outcome.

@@ -12,6 +12,8 @@ package config
 
 import (
 	"time"
+
+	"restante/relay/smtpd"
 )
 
 // DefaultPath is where the configuration is looked for when nothing else is said.
@@ -37,6 +39,8 @@ type Config struct {
 	Files []string `toml:"-"`
 	// Dev says that `serve --dev` made this configuration.
 	Dev bool `toml:"-"`
+	// DevListen is where its stand-in primary listens.
+	DevListen string `toml:"-"`
 
 	lines positions
 }
@@ -113,7 +117,7 @@ type DNS struct {
 // Retention says how long entries stay after their pairs have ended.
 type Retention struct {
 	Delivered Duration `toml:"delivered" min:"0s" max:"3650d"`
-	Parked    Duration `toml:"parked" min:"1d" max:"3650d"`
+	Parked    Duration `toml:"parked" min:"0s" max:"3650d"`
 	Pending   Duration `toml:"pending" min:"0s" max:"3650d"`
 }
 
@@ -154,16 +158,18 @@ type Primary struct {
 
 // Defaults is the configuration before any file is read: it has no hostname and no domains.
 func Defaults() *Config {
+	smtp := smtpd.DefaultLimits()
 	return &Config{
 		DataDir: "/var/lib/restante",
 		Log:     Log{Level: "info", Format: "auto"},
 		SMTP: SMTP{
 			Listen:         []string{"0.0.0.0:25", "[::]:25"},
-			MaxMessageSize: 50 * MB, MaxRecipients: 1000, MaxSessions: 1000, MaxSessionsPerAddress: 100,
-			IdleTimeout: dur(5 * time.Minute), MinRate: 128, MaxErrors: 20,
+			MaxMessageSize: Size(smtp.MessageSize), MaxRecipients: smtp.Recipients,
+			MaxSessions: smtp.Sessions, MaxSessionsPerAddress: smtp.SessionsPerAddress,
+			IdleTimeout: dur(smtp.Idle), MinRate: Size(smtp.MinRate), MaxErrors: smtp.Errors,
 		},
 		Store: Store{
-			MinFree: GB, InlineMax: 1 << 20, BatchBytes: 4 << 20, BatchCount: 1000, Lanes: 4,
+			MinFree: GiB, InlineMax: 1 << 20, BatchBytes: 4 << 20, BatchCount: 1000, Lanes: 4,
 			GatherWait: dur(3 * time.Millisecond), SettleTimeout: dur(2 * time.Minute),
 		},
 		HTTP: HTTP{Listen: "127.0.0.1:8080"},
@@ -173,7 +179,7 @@ func Defaults() *Config {
 		},
 		Replay: Replay{
 			Connections: 20, Rate: 0, GiveUp: dur(5 * 24 * time.Hour),
-			RetryMin: dur(15 * time.Second), RetryMax: dur(30 * time.Minute),
+			RetryMin: dur(15 * time.Second), RetryMax: dur(15 * time.Minute),
 		},
 		DNS:       DNS{Timeout: dur(2 * time.Second)},
 		Retention: Retention{Delivered: dur(14 * 24 * time.Hour), Parked: dur(30 * 24 * time.Hour)},

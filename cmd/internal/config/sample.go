@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/BurntSushi/toml"
 )
@@ -23,4 +24,17 @@ func (c *Config) Write(w io.Writer) error {
 		return fmt.Errorf("config: %w", err)
 	}
 	return nil
+}
+
+// Map is the configuration as Write shows it, by its keys.
+func (c *Config) Map() (map[string]any, error) {
+	var b strings.Builder
+	if err := c.Write(&b); err != nil {
+		return nil, err
+	}
+	m := map[string]any{}
+	if _, err := toml.Decode(b.String(), &m); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	return m, nil
 }

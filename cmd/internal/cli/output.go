@@ -1,0 +1,220 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/mattn/go-runewidth"
+)
+
+// Styles are SGR sequences; they only ever repeat what a word says already.
+const (
+	styleBold  = "1"
+	styleDim   = "2"
+	styleRed   = "31"
+	styleGreen = "32"
+	styleAmber = "33"
+)
+
+// paint colours text where colour is wanted.
+func (e *Env) paint(style, text string) string {
+	if !e.Color || style == "" || text == "" {
+		return text
+	}
+	return "\x1b[" + style + "m" + text + "\x1b[0m"
+}
+
+// cell is one field of a table row.
+type cell struct {
+	text  string
+	style string
+	right bool
+}
+
+func col(text string) cell           { return cell{text: text} }
+func num(n int64) cell               { return cell{text: thousands(n), right: true} }
+func styled(style, text string) cell { return cell{text: text, style: style} }
+
+// table prints aligned columns. On a terminal the last column is cut to the width.
+type table struct {
+	env    *Env
+	head   []string
+	rows   [][]cell
+	indent string
+}
+
+func (t *table) add(cells ...cell) { t.rows = append(t.rows, cells) }
+
+func (t *table) print(w io.Writer) {
+	var widths []int
+	measure := func(i int, s string) {
+		for len(widths) <= i {
+			widths = append(widths, 0)
+		}
+		widths[i] = max(widths[i], runewidth.StringWidth(s))
+	}
+	for i, h := range t.head {
+		measure(i, h)
+	}
+	for _, row := range t.rows {
+		for i, c := range row {
+			measure(i, c.text)
+		}
+	}
+	if len(t.head) > 0 && len(t.rows) > 0 {
+		cells := make([]cell, len(t.head))
+		for i, h := range t.head {
+			cells[i] = styled(styleDim, h)
+			cells[i].right = t.rows[0][i].right
+		}
+		t.line(w, cells, widths)
+	}
+	for _, row := range t.rows {
+		t.line(w, row, widths)
+	}
+}
+
+func (t *table) line(w io.Writer, row []cell, widths []int) {
+	var b strings.Builder
+	b.WriteString(t.indent)
+	used := runewidth.StringWidth(t.indent)
+	for i, c := range row {
+		text := c.text
+		last := i == len(row)-1
+		if last && t.env.Terminal && t.env.Width > used+8 {
+			text = runewidth.Truncate(text, t.env.Width-used, "…")
+		}
+		pad := strings.Repeat(" ", max(0, widths[i]-runewidth.StringWidth(text)))
+		switch {
+		case c.right:
+			b.WriteString(pad + t.env.paint(c.style, text))
+		case last:
+			b.WriteString(t.env.paint(c.style, text))
+		default:
+			b.WriteString(t.env.paint(c.style, text) + pad)
+		}
+		if !last {
+			b.WriteString("  ")
+			used += widths[i] + 2
+		}
+	}
+	fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+}
+
+// clean makes text from mail safe to print: controls and direction marks become "?".
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// thousands is a number as people read it: 1,902.
+func thousands(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// octets is a size as people read it: 31.4 MB.
+func octets(n int64) string {
+	units := []string{"B", "KB", "MB", "GB", "TB", "PB", "EB"}
+	v, i := float64(n), 0
+	for v >= 999.95 && i < len(units)-1 {
+		v /= 1000
+		i++
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", v, units[i])
+}
+
+// span is a duration as people read it: 4 s, 47 min, 2 h, 3 days.
+func span(d time.Duration) string {
+	d = max(d, 0)
+	switch {
+	case d < time.Second:
+		return "under 1 s"
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", d/time.Second)
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	default:
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	}
+}
+
+// exactSpan is a duration to the second: 51 min 37 s.
+func exactSpan(d time.Duration) string {
+	d = d.Round(time.Second)
+	day := 24 * time.Hour
+	var parts []string
+	for _, u := range []struct {
+		unit time.Duration
+		name string
+	}{{day, "d"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
+		if n := d / u.unit; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, u.name))
+			d -= n * u.unit
+		}
+	}
+	if len(parts) == 0 {
+		return "0 s"
+	}
+	return strings.Join(parts, " ")
+}
+
+// ago is how long before now.
+func ago(t, now time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	if now.Sub(t) < time.Second {
+		return "just now"
+	}
+	return span(now.Sub(t)) + " ago"
+}
+
+// clock is a time as short as it is clear: 09:12 today, else 20 Nov 09:12, with the year when it is another.
+func clock(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	t, now = t.Local(), now.Local()
+	switch {
+	case t.Format(time.DateOnly) == now.Format(time.DateOnly):
+		return t.Format("15:04")
+	case t.Year() == now.Year():
+		return t.Format("2 Jan 15:04")
+	default:
+		return t.Format("2 Jan 2006 15:04")
+	}
+}
+
+// bar draws a progress bar: ████░░.
+func bar(done, total int64, width int) string {
+	if total <= 0 {
+		return strings.Repeat("░", width)
+	}
+	full := min(int(done*int64(width)/total), width)
+	return strings.Repeat("█", full) + strings.Repeat("░", width-full)
+}
+
+// plural is "1 message", "2 messages".
+func plural(n int64, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return thousands(n) + " " + one + "s"
+}

@@ -1,0 +1,250 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"restante/cmd/internal/admin"
+)
+
+func newStatus(c *command) *cobra.Command {
+	var watch bool
+	var every time.Duration
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "How the domains, the store and the node are; what isn't up first",
+		Long: `How the domains, the store and the node are; what isn't up first.
+
+Counts are pairs of message and recipient since the domain's last outage began. Exit code 4 when a
+domain is not up, mail is parked, or the store is failing.`,
+		Example: `  restante status
+  restante status --watch
+  restante status --json | jq '.domains[] | select(.state != "up")'`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			if watch {
+				return c.watch(cmd.Context(), every, func(ctx context.Context, w io.Writer) (bool, error) {
+					s, err := client.Status(ctx)
+					if err != nil {
+						return false, err
+					}
+					c.printStatus(w, s)
+					return false, nil
+				})
+			}
+			s, err := client.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if c.common.json {
+				err = c.printJSON(s)
+			} else {
+				c.printStatus(c.Out, s)
+			}
+			if err == nil && needsAttention(s) {
+				return errAttention
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on until interrupted")
+	cmd.Flags().DurationVar(&every, "every", 2*time.Second, "with --watch: how often")
+	return cmd
+}
+
+// needsAttention: a person should look.
+func needsAttention(s *admin.Status) bool {
+	for _, d := range s.Domains {
+		if d.State != "up" || d.Parked > 0 {
+			return true
+		}
+	}
+	return s.Store.State != "ok" || !s.Ready
+}
+
+func (e *Env) printStatus(w io.Writer, s *admin.Status) {
+	t := table{env: e}
+	type below struct {
+		row  int
+		text string
+	}
+	var details []below
+	for _, d := range s.Domains {
+		state, style := stateWord(d.State)
+		since := ""
+		if d.Since != nil && d.State != "up" {
+			since = fmt.Sprintf("since %s (%s)", clock(*d.Since, s.Now), span(s.Now.Sub(*d.Since)))
+		}
+		t.add(col(d.Name), styled(style, state), col(domainLine(&d, s.Now, since)))
+		if line := countsLine(&d, s.Now); line != "" {
+			details = append(details, below{len(t.rows) - 1, line})
+		}
+		for _, decl := range d.Declared {
+			details = append(details, below{len(t.rows) - 1, declaredLine(decl, s.Now)})
+		}
+	}
+	store, style := s.Store.State, styleGreen
+	if store != "ok" {
+		store, style = strings.ToUpper(store), styleRed
+	}
+	t.add(col("store"), styled(style, store), col(storeLine(&s.Store)))
+	node, style := "ready", styleGreen
+	if !s.Ready {
+		node, style = "NOT READY", styleRed
+	}
+	t.add(col("node"), styled(style, node), col(nodeLine(s)))
+
+	var b strings.Builder
+	t.print(&b)
+	for i, line := range strings.Split(strings.TrimRight(b.String(), "\n"), "\n") {
+		fmt.Fprintln(w, line)
+		for _, d := range details {
+			if d.row == i {
+				fmt.Fprintln(w, "  "+d.text)
+			}
+		}
+	}
+	for _, r := range s.Reasons {
+		fmt.Fprintln(w, e.paint(styleAmber, "! ")+r)
+	}
+}
+
+// stateWord is a state as people see it: loud when mail isn't passed.
+func stateWord(state string) (word, style string) {
+	switch state {
+	case "up":
+		return "up", styleGreen
+	case "down", "isolated", "refuses-us":
+		return strings.ToUpper(state), styleRed
+	default:
+		return strings.ToUpper(state), styleAmber
+	}
+}
+
+func domainLine(d *admin.DomainStatus, now time.Time, since string) string {
+	parts := []string{}
+	if since != "" {
+		parts = append(parts, since)
+	}
+	where := strings.Join(d.Primary, ", ")
+	if d.State == "up" && d.Latency > 0 {
+		where += fmt.Sprintf("  %.0f ms", max(1, d.Latency))
+	}
+	if d.Cause != "" && d.State != "up" {
+		where += "  " + clean(d.Cause)
+		if d.LastTried != nil {
+			where += ", last tried " + ago(*d.LastTried, now)
+		}
+	}
+	parts = append(parts, where)
+	if d.Passed > 0 {
+		parts = append(parts, "passed through "+thousands(d.Passed))
+	}
+	return strings.Join(parts, "   ")
+}
+
+func countsLine(d *admin.DomainStatus, now time.Time) string {
+	if d.Accepted == 0 && d.State == "up" && d.Recipients != "any (no list)" {
+		return ""
+	}
+	parts := []string{fmt.Sprintf("kept %s", thousands(d.Accepted)),
+		"delivered " + thousands(d.Delivered), "parked " + thousands(d.Parked), "pending " + thousands(d.Pending)}
+	if n := d.Bounced + d.Expired + d.Removed; n > 0 {
+		parts = append(parts, "removed or expired "+thousands(n))
+	}
+	if d.Oldest != nil {
+		parts = append(parts, "oldest "+span(now.Sub(*d.Oldest)))
+	}
+	switch d.Recipients {
+	case "listed":
+		parts = append(parts, fmt.Sprintf("recipients %s listed", thousands(int64(d.RcptCount))))
+	case "any (no list)":
+		parts = append(parts, "recipients any: there is no list")
+	}
+	replay := "replay: " + d.Replay
+	if d.ReplayReason != "" {
+		replay += " (" + clean(d.ReplayReason) + ")"
+	}
+	return strings.Join(append(parts, replay), "   ")
+}
+
+func declaredLine(d admin.Declaration, now time.Time) string {
+	what := "declared down"
+	if d.Address != "" {
+		what = d.Address + " declared down"
+	}
+	line := fmt.Sprintf("%s by %s, ends in %s", what, d.By, span(d.Until.Sub(now)))
+	if d.Reason != "" {
+		line += ": " + clean(d.Reason)
+	}
+	return line
+}
+
+func storeLine(s *admin.StoreState) string {
+	parts := []string{s.URL}
+	if s.PutMS > 0 {
+		parts = append(parts, fmt.Sprintf("put %.1f ms", s.PutMS))
+	}
+	if s.Total > 0 {
+		parts = append(parts, fmt.Sprintf("%s free of %s", octets(s.Free), octets(s.Total)))
+	}
+	if s.Error != "" {
+		parts = append(parts, clean(s.Error))
+	}
+	return strings.Join(parts, "   ")
+}
+
+func nodeLine(s *admin.Status) string {
+	line := fmt.Sprintf("%s   SMTP on %s   %s   running for %s", s.Hostname, strings.Join(s.SMTP.Listen, ", "),
+		plural(int64(s.SMTP.Sessions), "session"), span(s.Now.Sub(s.Started)))
+	if s.Index.Behind > 0 {
+		line += fmt.Sprintf("   index %s behind", plural(int64(s.Index.Behind), "batche"))
+	}
+	return strings.ReplaceAll(line, "batchees", "batches")
+}
+
+// watch shows something again and again until it is done or interrupted: in place on a terminal, as it changes in a pipe.
+func (e *Env) watch(ctx context.Context, every time.Duration, show func(context.Context, io.Writer) (done bool, err error)) error {
+	tick := time.NewTicker(max(every, 100*time.Millisecond))
+	defer tick.Stop()
+	lines, before := 0, ""
+	for {
+		var b strings.Builder
+		done, err := show(ctx, &b)
+		if err != nil {
+			if errors.Is(err, context.Canceled) {
+				return nil
+			}
+			return err
+		}
+		text := b.String()
+		if e.Terminal {
+			if lines > 0 {
+				fmt.Fprintf(e.Out, "\x1b[%dA\x1b[J", lines)
+			}
+			fmt.Fprint(e.Out, text)
+			lines = strings.Count(text, "\n")
+		} else if text != before {
+			fmt.Fprint(e.Out, text)
+			before = text
+		}
+		if done {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}

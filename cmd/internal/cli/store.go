@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"restante/cmd/internal/admin"
+	"restante/cmd/internal/config"
+	"restante/spool/blob"
+	"restante/spool/blob/open"
+)
+
+func newStore(c *command) *cobra.Command {
+	return group("store", "Check the store, or copy it to another",
+		`  restante store check
+  restante store check s3://mail-spool/mx2?region=eu-central-1
+  restante store copy file:///var/lib/restante/spool s3://mail-spool/mx2`,
+		newStoreCheck(c), newStoreCopy(c))
+}
+
+// openStore opens a store by its URL; a path will do for a folder.
+func (c *command) openStore(ctx context.Context, url string) (blob.Store, error) {
+	if !strings.Contains(url, ":") {
+		abs, err := filepath.Abs(url)
+		if err != nil {
+			return nil, fmt.Errorf("store: %w", err)
+		}
+		url = "file://" + abs
+	}
+	o := open.Options{}
+	if path, explicit := c.configPath(); explicit {
+		cfg, err := config.Load(path, config.Flags{})
+		if err != nil {
+			return nil, err
+		}
+		o.AccessKeyFile, o.SecretKeyFile = cfg.Store.AccessKeyFile, cfg.Store.SecretKeyFile
+	}
+	s, err := open.URL(ctx, url, o)
+	if err != nil {
+		return nil, admin.Errorf(admin.KindFailed, "stop the node that uses it, or mend the URL: file:///folder or s3://bucket/prefix?region=...&endpoint=...", "can't open the store: %w", err)
+	}
+	return s, nil
+}
+
+func newStoreCheck(c *command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check [url]",
+		Short: "Prove that a store keeps what it must keep",
+		Long: `Prove that a store has what mail depends on: put-if-absent (also against a slower first writer),
+put-if-match, ranged reads, lists that show what was just written. Without a URL the node proves its
+own. A few small objects are written and removed.`,
+		Example: `  restante store check
+  restante store check "s3://mail-spool/mx2?endpoint=http://127.0.0.1:9000&region=us-east-1"`,
+		Args: argCount(0, 1, "the URL"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			state, err := c.storeCheck(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			if c.common.json {
+				if err := c.printJSON(state); err != nil {
+					return err
+				}
+			}
+			if state.State != "ok" {
+				return admin.Errorf(admin.KindFailed, "use another store, or mend what is named", "%s: %s", state.URL, state.Error)
+			}
+			if !c.common.json {
+				fmt.Fprintf(c.Out, "%s  %s\n", c.paint(styleGreen, "ok"), storeLine(state))
+			}
+			return nil
+		},
+	}
+}
+
+func (c *command) storeCheck(ctx context.Context, args []string) (*admin.StoreState, error) {
+	if len(args) == 0 {
+		client, err := c.client()
+		if err != nil {
+			return nil, err
+		}
+		return client.StoreCheck(ctx)
+	}
+	store, err := c.openStore(ctx, args[0])
+	if err != nil {
+		return nil, err
+	}
+	defer blob.Close(store) //nolint:errcheck // what was written is durable already
+	state := &admin.StoreState{URL: store.String(), State: "ok"}
+	start := time.Now()
+	if err := blob.Prove(ctx, store); err != nil {
+		state.State, state.Error = "failing", err.Error()
+		return state, nil
+	}
+	state.PutMS = float64(time.Since(start).Microseconds()) / 1000
+	if free, total, err := blob.Space(ctx, store); err == nil {
+		state.Free, state.Total = free, total
+	}
+	return state, nil
+}
+
+func newStoreCopy(c *command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "copy <from> <to>",
+		Short: "Copy all of a store to another, from folder to bucket or back",
+		Long: `Copy all of a store to another; what is there already and equal is left alone, so a copy that was
+interrupted goes on. Stop the node first, or copy twice: the second time after stopping it.`,
+		Example: `  restante store copy file:///var/lib/restante/spool "s3://mail-spool/mx2?region=eu-central-1"`,
+		Args:    argCount(2, 2, "<from> or <to>"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			from, err := c.openStore(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			defer blob.Close(from) //nolint:errcheck // only read
+			to, err := c.openStore(cmd.Context(), args[1])
+			if err != nil {
+				return err
+			}
+			var objects, size int64
+			last := time.Now()
+			err = blob.Copy(cmd.Context(), to, from, func(p blob.CopyProgress) {
+				objects, size = int64(p.Objects), p.Octets
+				if c.Terminal && time.Since(last) > 200*time.Millisecond {
+					last = time.Now()
+					fmt.Fprintf(c.Err, "\r\x1b[K%s, %s", plural(objects, "object"), octets(size))
+				}
+			})
+			if c.Terminal {
+				fmt.Fprint(c.Err, "\r\x1b[K")
+			}
+			if err = errors.Join(err, blob.Close(to)); err != nil {
+				return admin.Errorf(admin.KindFailed, "mend that and run the same command again: it goes on where it stopped", "copy stopped after %s: %w", plural(objects, "object"), err)
+			}
+			if c.common.json {
+				return c.printJSON(map[string]any{"objects": objects, "octets": size})
+			}
+			fmt.Fprintf(c.Out, "%s, %s copied\n", plural(objects, "object"), octets(size))
+			return nil
+		},
+	}
+}
