@@ -67,6 +67,9 @@ type Offers struct {
 	Size     int64 // greatest message in octets; a larger one is 552
 	SMTPUTF8 bool
 	DSN      bool
+	// RequireTLS offers REQUIRETLS (RFC 8689), within TLS only. Who offers it promises to pass such messages
+	// on over verified TLS or not at all.
+	RequireTLS bool
 }
 
 // Limits bound what a peer may take. Zero fields take the defaults of DefaultLimits.

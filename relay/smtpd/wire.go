@@ -1,0 +1,495 @@
+package smtpd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	smtp "github.com/emersion/go-smtp"
+
+	"restante/relay/reply"
+)
+
+// wire is one connection. go-smtp takes it for its net.Conn, but gets to see one command at a time, checked and in one
+// spelling, and each of its replies passes here before it goes out. TLS is beneath, so that all this holds within
+// it too. Everything but drain and kill runs in the goroutine of the engine in charge.
+type wire struct {
+	srv    *Server
+	ctx    context.Context
+	cancel context.CancelFunc
+	log    *slog.Logger
+	limits Limits
+	offers Offers // as the last EHLO said
+	id     string
+	remote netip.AddrPort
+	local  netip.AddrPort
+	name   chan string // the client's verified name, once
+	raw    net.Conn
+	nc     net.Conn // raw, or TLS over it
+	tls    string   // as spool.Client.TLS
+
+	engine  *face
+	session *session
+
+	buf  *[]byte // from a pool; buf[r:n] was read and not yet taken
+	r, n int
+	feed []byte // what go-smtp is to read first
+	out  []byte // replies that aren't sent yet
+
+	cmd      command
+	helo     string
+	esmtp    bool
+	from     []byte      // go-smtp's reply under way
+	instead  reply.Reply // goes out instead of go-smtp's next reply
+	chunk    int64       // octets of a BDAT chunk still to come
+	waited   time.Duration
+	got      int64       // octets of the present message, and how long we waited for them
+	errors   int         // refused commands
+	refused  int         // refused recipients
+	commands int         // since the last accepted message
+	doom     reply.Reply // is sent at the next command, and then the connection is closed
+	last     bool        // close after the reply under way
+
+	verified string      // what came from name
+	known    *Client     // the last that client returned
+	kept     atomic.Bool // a message was accepted since the last command
+
+	err error // sticky: nothing is read or written any more
+
+	mu      sync.Mutex
+	waiting bool // for a command, with no message open: may be sent away
+	leaving bool // the server stops
+	closed  bool
+}
+
+// errGone makes go-smtp close without a word.
+var errGone = fmt.Errorf("smtpd: %w", net.ErrClosed)
+
+// Sizes of the buffers that are read into: idle sessions hold a small one.
+const largeBuffer = 32 << 10
+
+// newWire prepares a connection that was accepted.
+func newWire(s *Server, nc net.Conn, id string) *wire {
+	w := &wire{srv: s, raw: nc, nc: nc, id: id, limits: *s.limits.Load(), offers: s.offered()}
+	w.remote, w.local = addrPort(nc.RemoteAddr()), addrPort(nc.LocalAddr())
+	w.log = s.o.Log.With("session", id, "client", w.remote.Addr().String())
+	w.ctx, w.cancel = context.WithCancel(s.ctx)
+	w.buf = s.small.Get().(*[]byte)
+	return w
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		p := t.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	}
+	return netip.AddrPort{}
+}
+
+// face is what one engine, a go-smtp server of its own for this connection, holds of the wire. STARTTLS
+// takes the wire away from it and gives it to a new one: what was said in plain text is forgotten
+// (RFC 3207 4.2) because nothing is left that could remember it.
+type face struct {
+	w       *wire
+	srv     *smtp.Server
+	greeted bool
+}
+
+// start sets a new engine to work. It returns at once.
+func (w *wire) start() {
+	f := &face{w: w}
+	f.srv = smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) {
+		w.session = &session{w: w}
+		return w.session, nil
+	}))
+	f.srv.ErrorLog = engineLog{w.log}
+	f.srv.Domain = w.srv.o.Hostname
+	f.srv.MaxLineLength = 0 // the limits are ours
+	f.srv.MaxRecipients = w.limits.Recipients
+	f.srv.EnableREQUIRETLS = false
+	w.engine = f
+	w.fit()
+	// Serve takes the one connection, starts its goroutine, and ends at the second Accept.
+	if err := f.srv.Serve(&once{nc: f}); !errors.Is(err, errOnce) {
+		w.log.Error("smtp engine ended", "error", err)
+	}
+}
+
+// fit tells the engine what is offered. It is called in its own goroutine or before that runs.
+func (w *wire) fit() {
+	w.offers = w.srv.offered()
+	w.engine.srv.MaxMessageBytes = w.offers.Size
+	w.engine.srv.EnableSMTPUTF8 = w.offers.SMTPUTF8
+	w.engine.srv.EnableDSN = w.offers.DSN
+	w.engine.srv.EnableREQUIRETLS = w.offers.RequireTLS && w.tls != ""
+}
+
+// once is a listener with one connection.
+type once struct{ nc net.Conn }
+
+var errOnce = errors.New("smtpd: one connection only")
+
+func (o *once) Accept() (net.Conn, error) {
+	if o.nc == nil {
+		return nil, errOnce
+	}
+	nc := o.nc
+	o.nc = nil
+	return nc, nil
+}
+func (o *once) Close() error   { return nil }
+func (o *once) Addr() net.Addr { return nil }
+
+// engineLog carries what go-smtp reports, panics of handlers among it, to the log.
+type engineLog struct{ log *slog.Logger }
+
+func (l engineLog) Printf(format string, v ...any) { l.log.Error(fmt.Sprintf(format, v...)) }
+func (l engineLog) Println(v ...any)               { l.log.Error(fmt.Sprint(v...)) }
+
+// Read gives go-smtp a command, a piece of a BDAT chunk, or what a message that we read ourselves left to say.
+func (f *face) Read(p []byte) (n int, err error) {
+	w := f.w
+	if w.engine != f {
+		return 0, io.EOF
+	}
+	defer func() { // go-smtp guards commands against panics, but not this
+		if v := recover(); v != nil {
+			w.log.Error("panic in session", "panic", v, "stack", string(debug.Stack()))
+			w.err = errGone
+			n, err = 0, errGone
+		}
+	}()
+	if len(w.feed) > 0 {
+		n = copy(p, w.feed)
+		w.feed = w.feed[n:]
+		return n, nil
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	if w.chunk > 0 {
+		return w.readChunk(p)
+	}
+	if err := w.next(); err != nil {
+		return 0, err
+	}
+	n = copy(p, w.feed)
+	w.feed = w.feed[n:]
+	return n, nil
+}
+
+// Write takes go-smtp's reply.
+func (f *face) Write(p []byte) (int, error) {
+	if f.w.engine == f {
+		f.w.take(p)
+	}
+	return len(p), nil
+}
+
+// Close ends the connection, unless STARTTLS took it away.
+func (f *face) Close() error {
+	if f.w.engine == f {
+		f.w.close()
+	}
+	return nil
+}
+
+func (f *face) LocalAddr() net.Addr              { return f.w.raw.LocalAddr() }
+func (f *face) RemoteAddr() net.Addr             { return f.w.raw.RemoteAddr() }
+func (f *face) SetDeadline(time.Time) error      { return nil } // deadlines are the wire's
+func (f *face) SetReadDeadline(time.Time) error  { return nil }
+func (f *face) SetWriteDeadline(time.Time) error { return nil }
+
+// fill reads more into the buffer, which has room, until the deadline.
+func (w *wire) fill(deadline time.Time, waiting bool) error {
+	if w.r == w.n {
+		w.r, w.n = 0, 0
+	}
+	if err := w.arm(deadline, waiting); err != nil {
+		return err
+	}
+	n, err := w.nc.Read((*w.buf)[w.n:])
+	w.n += n
+	if n > 0 {
+		err = nil
+	}
+	return w.disarm(err)
+}
+
+// arm sets the deadline of a read. It fails when the server stops and the session may be sent away.
+func (w *wire) arm(deadline time.Time, waiting bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.leaving && waiting {
+		return errLeave
+	}
+	w.waiting = waiting
+	return w.raw.SetReadDeadline(deadline)
+}
+
+// disarm says what the error of a read means.
+func (w *wire) disarm(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	waiting := w.waiting
+	w.waiting = false
+	if w.leaving && waiting && errors.Is(err, os.ErrDeadlineExceeded) {
+		return errLeave
+	}
+	return err
+}
+
+// errLeave: the server stops.
+var errLeave = errors.New("smtpd: stopping")
+
+// lost ends the session after a failed read, with a word to the peer where that makes sense.
+func (w *wire) lost(err error) error {
+	switch {
+	case errors.Is(err, errLeave):
+		w.bye(reply.New(421, reply.Enhanced{4, 3, 2}, "%s is being restarted, come back in a moment", w.srv.o.Hostname))
+	case errors.Is(err, errSlow):
+		w.srv.o.Metrics.limited("rate")
+		w.bye(reply.New(421, reply.Enhanced{4, 4, 2}, "%s: the message comes too slowly", w.srv.o.Hostname))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		w.srv.o.Metrics.limited("idle")
+		w.bye(reply.New(421, reply.Enhanced{4, 4, 2}, "%s waited too long for you", w.srv.o.Hostname))
+	default:
+		if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+			w.log.Debug("connection lost", "error", err)
+		}
+		w.err = errGone
+	}
+	return w.err
+}
+
+// bye sends a last reply and makes the wire deaf and dumb.
+func (w *wire) bye(r reply.Reply) {
+	if w.err != nil {
+		return
+	}
+	w.out = r.Append(w.out)
+	w.flush()
+	w.err = errGone
+	w.log.Debug("sent away", "reply", r.String())
+}
+
+// flush sends the replies that wait.
+func (w *wire) flush() {
+	if len(w.out) == 0 || w.err != nil {
+		return
+	}
+	if err := w.raw.SetWriteDeadline(time.Now().Add(w.limits.Write)); err != nil {
+		w.err = errGone
+		return
+	}
+	if _, err := w.nc.Write(w.out); err != nil {
+		w.err = errGone
+		w.log.Debug("connection lost", "error", err)
+	}
+	if w.out = w.out[:0]; cap(w.out) > 4<<10 {
+		w.out = nil
+	}
+}
+
+// enlarge swaps the small buffer for a large one, which messages are read into.
+func (w *wire) enlarge() {
+	if len(*w.buf) == largeBuffer {
+		return
+	}
+	large := w.srv.large.Get().(*[]byte)
+	w.n = copy(*large, (*w.buf)[w.r:w.n])
+	w.r = 0
+	w.srv.recycle(w.buf)
+	w.buf = large
+}
+
+// shrink gives the large buffer back, if it is empty.
+func (w *wire) shrink() {
+	if len(*w.buf) == largeBuffer && w.r == w.n {
+		w.srv.recycle(w.buf)
+		w.buf = w.srv.small.Get().(*[]byte)
+		w.r, w.n = 0, 0
+	}
+}
+
+// errSlow: the message comes more slowly than Limits.MinRate.
+var errSlow = errors.New("smtpd: too slow")
+
+// pace reads octets of a message by read, within the idle time and not more slowly than the least rate. Only the time
+// spent waiting for the peer counts.
+func (w *wire) pace(read func(deadline time.Time) (int, error)) error {
+	begun := time.Now()
+	n, err := read(begun.Add(w.limits.Idle))
+	w.got += int64(n)
+	if err != nil {
+		return err
+	}
+	w.waited += time.Since(begun)
+	if w.waited > w.limits.RateGrace && float64(w.got) < w.waited.Seconds()*float64(w.limits.MinRate) {
+		return errSlow
+	}
+	return nil
+}
+
+// readData reads a message up to the end of data. go-smtp's own reader, which stands beneath r in
+// Session.Data, is then given the end of data alone. The buffer in between is empty: go-smtp gets
+// its commands one at a time, and next refuses octets that come with DATA.
+func (w *wire) readData(in *intake) error {
+	w.flush()
+	w.enlarge()
+	for w.err == nil {
+		if w.r == w.n {
+			err := w.pace(func(deadline time.Time) (int, error) {
+				err := w.fill(deadline, false)
+				return w.n, err
+			})
+			if err != nil {
+				return w.lost(err)
+			}
+		}
+		n, done := in.feed((*w.buf)[w.r:w.n])
+		w.r += n
+		if done {
+			w.feed = endOfData
+			return nil
+		}
+		if in.excess > w.limits.MessageSize { // it will never end
+			w.last = true
+			w.feed = endOfData
+			return nil
+		}
+	}
+	return w.err
+}
+
+// endOfData is fed to go-smtp, and only ever read.
+var endOfData = []byte(".\r\n")
+
+// readChunk reads octets of a BDAT chunk. Whatever cuts it short is an error that isn't io.EOF: go-smtp
+// would take that for the end of the chunk.
+func (w *wire) readChunk(p []byte) (n int, err error) {
+	if int64(len(p)) > w.chunk {
+		p = p[:w.chunk]
+	}
+	if w.r < w.n {
+		n = copy(p, (*w.buf)[w.r:w.n])
+		w.r += n
+		w.chunk -= int64(n)
+		return n, nil
+	}
+	w.flush()
+	err = w.pace(func(deadline time.Time) (int, error) {
+		if err := w.arm(deadline, false); err != nil {
+			return 0, err
+		}
+		n, err = w.nc.Read(p)
+		if n > 0 {
+			err = nil
+		}
+		return n, w.disarm(err)
+	})
+	w.chunk -= int64(n)
+	if err != nil {
+		return 0, w.lost(err)
+	}
+	return n, nil
+}
+
+// handshake turns the connection into one within TLS and hands it to a new engine.
+func (w *wire) handshake() error {
+	w.out = reply.New(220, reply.Enhanced{2, 0, 0}, "Ready to start TLS").Append(w.out)
+	w.flush()
+	if w.err != nil {
+		return w.err
+	}
+	if err := w.raw.SetDeadline(time.Now().Add(min(w.limits.Idle, time.Minute))); err != nil {
+		return w.lost(err)
+	}
+	tc := tls.Server(w.raw, w.srv.tls)
+	if err := tc.HandshakeContext(w.ctx); err != nil {
+		w.srv.o.Metrics.tls("failed")
+		w.log.Info("tls handshake failed", "error", err)
+		w.err = errGone // never back to plain text
+		return w.err
+	}
+	if err := w.raw.SetDeadline(time.Time{}); err != nil {
+		return w.lost(err)
+	}
+	w.srv.o.Metrics.tls("ok")
+	if w.session != nil {
+		w.session.end()
+		w.session = nil
+	}
+	state := tc.ConnectionState()
+	w.nc, w.tls = tc, tlsName(state.Version)+" "+tls.CipherSuiteName(state.CipherSuite)
+	w.helo, w.esmtp = "", false
+	w.start()
+	return io.EOF // to the old engine
+}
+
+// tlsName is "TLS1.3": crypto/tls puts a space in it.
+func tlsName(version uint16) string {
+	name := tls.VersionName(version)
+	if len(name) > 4 && name[:4] == "TLS " {
+		return "TLS" + name[4:]
+	}
+	return name
+}
+
+// close sends what is left and ends the connection.
+func (w *wire) close() {
+	w.flush()
+	w.err = errGone
+	w.mu.Lock()
+	closed := w.closed
+	w.closed = true
+	w.mu.Unlock()
+	if closed {
+		return
+	}
+	w.cancel()
+	if w.last {
+		w.linger()
+	}
+	w.nc.Close() // an error here says nothing that matters any more
+	w.srv.recycle(w.buf)
+	w.srv.remove(w)
+}
+
+// linger waits a little for the peer to read our last reply: closing while it still sends would make its
+// system throw the reply away.
+func (w *wire) linger() {
+	tcp, ok := w.raw.(*net.TCPConn)
+	if !ok || tcp.CloseWrite() != nil || tcp.SetReadDeadline(time.Now().Add(2*time.Second)) != nil {
+		return
+	}
+	// What comes is of no interest, nor is how it ends.
+	_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, io.LimitReader(tcp, 64<<20), (*w.buf))
+}
+
+// drain sends the peer away as soon as no message is under way. It may be called by any goroutine.
+func (w *wire) drain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.leaving = true
+	if w.waiting {
+		// Wakes the read; if that fails the connection is gone already.
+		_ = w.raw.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// kill cuts the connection. It may be called by any goroutine.
+func (w *wire) kill() {
+	w.cancel()
+	w.raw.Close() // makes every read and write fail; nothing else could be done about an error
+}
