@@ -1,0 +1,300 @@
+package smtpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"restante/relay/reply"
+)
+
+// Defaults of Dialer.
+const (
+	DefaultConnectTimeout = 10 * time.Second
+	DefaultBannerTimeout  = 10 * time.Second
+	DefaultCommandTimeout = time.Minute
+	DefaultDataTimeout    = 5 * time.Minute
+)
+
+// Resolver finds addresses; *net.Resolver and *dns.Resolver do.
+type Resolver interface {
+	LookupHost(ctx context.Context, host string) ([]string, error)
+}
+
+// Dialer opens connections. The zero value of a field means its default. RFC 5321 4.5.3.2 allows 5 minutes
+// for the banner and most commands and 10 for the end of data; a sender waits behind pass-through and has such
+// limits itself, therefore ours are shorter.
+type Dialer struct {
+	Hostname       string        // for EHLO
+	Resolver       Resolver      // default: net.DefaultResolver
+	ConnectTimeout time.Duration // for one address; default 10 s
+	BannerTimeout  time.Duration // from the start of Dial until the banner, all addresses together; default 10 s
+	CommandTimeout time.Duration // for the reply to a command, and for a block of the message to go out; default 60 s
+	DataTimeout    time.Duration // for the reply to the end of the message; default 5 min
+	Log            *slog.Logger
+	NetDial        func(ctx context.Context, network, address string) (net.Conn, error) // default: net.Dialer
+}
+
+func or[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Dial connects, reads the banner, says EHLO (HELO where that isn't known) and starts TLS as the policy says. The
+// addresses of the host are tried in order until one gives a positive banner. In opportunistic mode a failed
+// handshake is followed by one new connection without TLS; Offers().TLSFailed then says why.
+//
+// The error is an *Error, except for a target or policy that makes no sense.
+func (d *Dialer) Dial(ctx context.Context, t Target) (*Conn, error) {
+	if err := t.TLS.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", t.label(), err)
+	}
+	c, err := d.dial(ctx, t, t.TLS.Mode != TLSNone)
+	var failed *Error
+	if err == nil || t.TLS.Mode == TLSRequired || !errors.As(err, &failed) || failed.Stage != StageTLS || ctx.Err() != nil {
+		return c, err
+	}
+	d.log().Warn("TLS handshake with the primary failed, going on in plain", "host", failed.Host, "err", failed.Err)
+	c, err = d.dial(ctx, t, false)
+	if err == nil {
+		c.offers.TLSFailed = failed.Err.Error()
+	}
+	return c, err
+}
+
+func (d *Dialer) log() *slog.Logger {
+	if d.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return d.Log
+}
+
+func (t Target) host() string { return strings.TrimSuffix(strings.TrimPrefix(t.Host, "["), "]") }
+
+func (t Target) label() string {
+	return or(t.Name, net.JoinHostPort(t.host(), strconv.Itoa(or(t.Port, 25))))
+}
+
+func (d *Dialer) dial(ctx context.Context, t Target, useTLS bool) (*Conn, error) {
+	deadline := time.Now().Add(or(d.BannerTimeout, DefaultBannerTimeout))
+	addrs, err := d.resolve(ctx, t, deadline)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for i, a := range addrs {
+		// Each address gets its share of what is left, so that a silent first one doesn't hide a good second.
+		now := time.Now()
+		if now.After(deadline) || ctx.Err() != nil {
+			break
+		}
+		share := now.Add(deadline.Sub(now) / time.Duration(len(addrs)-i))
+		var c *Conn
+		if c, err = d.connect(ctx, t, a, share); err == nil {
+			return c.start(ctx, useTLS)
+		}
+		errs = append(errs, err)
+	}
+	switch len(errs) {
+	case 0:
+		return nil, &Error{Stage: StageConnect, Host: t.label(), Err: because(ctx, ErrTimeout)}
+	case 1:
+		return nil, errs[0]
+	}
+	// The first address is the preferred one: what it said counts, the others' words are added.
+	first := *errs[0].(*Error)
+	if first.Reply.IsZero() {
+		first.Err = errors.Join(append([]error{first.Err}, errs[1:]...)...)
+	}
+	return nil, &first
+}
+
+func (d *Dialer) resolve(ctx context.Context, t Target, deadline time.Time) ([]string, error) {
+	host := t.host()
+	if net.ParseIP(host) != nil || strings.Contains(host, "%") {
+		return []string{host}, nil
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	var r Resolver = net.DefaultResolver
+	if d.Resolver != nil {
+		r = d.Resolver
+	}
+	addrs, err := r.LookupHost(ctx, host)
+	if err == nil && len(addrs) == 0 {
+		err = &net.DNSError{Err: "no addresses", Name: host, IsNotFound: true}
+	}
+	if err != nil {
+		return nil, &Error{Stage: StageResolve, Host: t.label(), Err: err}
+	}
+	return addrs, nil
+}
+
+// connect reaches one address and reads its banner.
+func (d *Dialer) connect(ctx context.Context, t Target, addr string, deadline time.Time) (*Conn, error) {
+	address := net.JoinHostPort(addr, strconv.Itoa(or(t.Port, 25)))
+	name := address
+	if t.host() != addr {
+		name = fmt.Sprintf("%s [%s]:%d", t.host(), addr, or(t.Port, 25))
+	}
+	dialCtx, cancel := context.WithDeadline(ctx, earlier(deadline, time.Now().Add(or(d.ConnectTimeout, DefaultConnectTimeout))))
+	defer cancel()
+	dial := d.NetDial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	nc, err := dial(dialCtx, "tcp", address)
+	if err != nil {
+		if ctx.Err() == nil && (dialCtx.Err() != nil || isTimeout(err)) {
+			err = ErrTimeout
+		}
+		return nil, &Error{Stage: StageConnect, Host: name, Err: because(ctx, err)}
+	}
+	c := newConn(d, t, nc, name)
+	stop := c.watch(ctx)
+	defer stop()
+	banner, err := c.read(StageBanner, time.Until(deadline))
+	if err != nil {
+		return nil, err
+	}
+	c.offers.Banner = banner.Text
+	if banner.Code != 220 {
+		return nil, c.refuse(StageBanner, banner)
+	}
+	return c, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// because returns the context's cause if it has ended, else err.
+func because(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// start does EHLO, STARTTLS, EHLO. It closes the connection when it fails.
+func (c *Conn) start(ctx context.Context, useTLS bool) (*Conn, error) {
+	stop := c.watch(ctx)
+	defer stop()
+	if err := c.hello(); err != nil {
+		return nil, err
+	}
+	required := c.target.TLS.Mode == TLSRequired
+	if !useTLS || !c.offers.StartTLS {
+		if required {
+			return nil, c.fail(StageStartTLS, reply.Reply{}, errors.New("TLS is required and the server doesn't offer STARTTLS"))
+		}
+		return c, nil
+	}
+	r, err := c.command(StageStartTLS, "STARTTLS")
+	if err != nil {
+		return nil, err
+	}
+	if r.Code != 220 {
+		if required || !(r.Transient() || r.Permanent()) {
+			return nil, c.refuse(StageStartTLS, r)
+		}
+		c.offers.TLSFailed = r.String() // refused in order: nothing has changed (RFC 3207 4)
+		return c, nil
+	}
+	if err := c.handshake(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.hello(); err != nil { // RFC 3207 4.2: what was offered in plain doesn't count any more
+		return nil, err
+	}
+	c.offers.StartTLS = true
+	return c, nil
+}
+
+// hello says EHLO, or HELO where that isn't known, and takes down what is offered.
+func (c *Conn) hello() error {
+	banner, tlsState := c.offers.Banner, c.offers.TLS
+	name := or(c.d.Hostname, "localhost")
+	r, err := c.command(StageEhlo, "EHLO "+name)
+	if err != nil {
+		return err
+	}
+	esmtp := r.Code == 250
+	if r.Permanent() { // RFC 5321 3.2: 500, 502 and their like mean that it isn't known
+		if r, err = c.command(StageEhlo, "HELO "+name); err != nil {
+			return err
+		}
+	}
+	if r.Code != 250 {
+		return c.refuse(StageEhlo, r)
+	}
+	c.offers = Offers{ESMTP: esmtp}
+	if esmtp {
+		c.offers = parseOffers(r.Text)
+	}
+	c.offers.Banner, c.offers.TLS = banner, tlsState
+	return nil
+}
+
+// parseOffers reads the lines of a reply to EHLO.
+func parseOffers(text string) Offers {
+	o := Offers{ESMTP: true}
+	lines := strings.Split(text, "\n")
+	for _, l := range lines[1:] {
+		f := strings.Fields(l)
+		if len(f) == 0 {
+			continue
+		}
+		switch strings.ToUpper(f[0]) {
+		case "SIZE":
+			o.SizeOffered = true
+			if len(f) > 1 {
+				if n, err := strconv.ParseInt(f[1], 10, 64); err == nil && n > 0 {
+					o.Size = n
+				}
+			}
+		case "8BITMIME":
+			o.EightBitMIME = true
+		case "SMTPUTF8":
+			o.SMTPUTF8 = true
+		case "DSN":
+			o.DSN = true
+		case "PIPELINING":
+			o.Pipelining = true
+		case "CHUNKING":
+			o.Chunking = true
+		case "STARTTLS":
+			o.StartTLS = true
+		case "ENHANCEDSTATUSCODES":
+			o.EnhancedStatusCodes = true
+		case "XCLIENT":
+			o.XClient = upper(f[1:])
+		case "XFORWARD":
+			o.XForward = upper(f[1:])
+		}
+	}
+	return o
+}
+
+func upper(f []string) []string {
+	for i := range f {
+		f[i] = strings.ToUpper(f[i])
+	}
+	return f
+}

@@ -1,0 +1,119 @@
+package smtpc
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"restante/relay/reply"
+)
+
+// check refuses a policy that can't be what was meant.
+func (p TLSPolicy) check() error {
+	switch p.Mode {
+	case "", TLSOpportunistic, TLSRequired, TLSNone:
+	default:
+		return fmt.Errorf("TLS mode %q is none of %s, %s, %s", p.Mode, TLSOpportunistic, TLSRequired, TLSNone)
+	}
+	for _, f := range p.Fingerprints {
+		if _, err := ParseFingerprint(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ParseFingerprint reads a SHA-256 in hex, with or without colons.
+func ParseFingerprint(s string) ([sha256.Size]byte, error) {
+	var sum [sha256.Size]byte
+	b, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(s), ":", ""))
+	if err != nil || len(b) != len(sum) {
+		return sum, fmt.Errorf("fingerprint %q isn't a SHA-256 in hex (64 digits)", s)
+	}
+	copy(sum[:], b)
+	return sum, nil
+}
+
+// config is the TLS configuration for a host.
+func (p TLSPolicy) config(host string) *tls.Config {
+	name := or(p.ServerName, host)
+	cfg := &tls.Config{ServerName: name, RootCAs: p.RootCAs, MinVersion: tls.VersionTLS12}
+	switch {
+	case p.Mode != TLSRequired:
+		// RFC 7435: without a promise to verify against, unverified TLS is better than none; old versions too.
+		cfg.InsecureSkipVerify, cfg.MinVersion = true, tls.VersionTLS10
+	case len(p.Fingerprints) > 0:
+		cfg.InsecureSkipVerify = true // the pin below takes the place of a CA
+		cfg.VerifyConnection = p.verifyPin
+	}
+	return cfg
+}
+
+// verifyPin compares the leaf certificate and its key with the fingerprints.
+func (p TLSPolicy) verifyPin(cs tls.ConnectionState) error {
+	if len(cs.PeerCertificates) == 0 {
+		return errors.New("the server showed no certificate")
+	}
+	leaf := cs.PeerCertificates[0]
+	cert, key := Fingerprints(leaf)
+	for _, f := range p.Fingerprints {
+		if want, err := ParseFingerprint(f); err == nil && (want == cert || want == key) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the server's certificate has the fingerprint %x (key: %x), none of those configured", cert, key)
+}
+
+// Fingerprints returns the SHA-256 of a certificate and of its SubjectPublicKeyInfo.
+func Fingerprints(c *x509.Certificate) (cert, key [sha256.Size]byte) {
+	return sha256.Sum256(c.Raw), sha256.Sum256(c.RawSubjectPublicKeyInfo)
+}
+
+// handshake turns the connection into TLS.
+func (c *Conn) handshake(ctx context.Context) error {
+	if c.r.Buffered() > 0 {
+		// RFC 3207 6: what came in plain behind the 220 would be taken as if it were protected.
+		return c.fail(StageTLS, reply.Reply{}, ErrUnasked)
+	}
+	t := tls.Client(c.nc, c.target.TLS.config(c.target.host()))
+	if err := c.nc.SetDeadline(time.Now().Add(or(c.d.CommandTimeout, DefaultCommandTimeout))); err != nil {
+		return c.fail(StageTLS, reply.Reply{}, err)
+	}
+	if err := t.HandshakeContext(ctx); err != nil {
+		if ctx.Err() == nil && isTimeout(err) {
+			err = ErrTimeout
+		}
+		return c.fail(StageTLS, reply.Reply{}, because(ctx, err))
+	}
+	if err := c.nc.SetDeadline(time.Time{}); err != nil {
+		return c.fail(StageTLS, reply.Reply{}, err)
+	}
+	state := t.ConnectionState()
+	c.tls = &state
+	c.offers.TLS = strings.ReplaceAll(tls.VersionName(state.Version), "TLS ", "TLS") + " " + tls.CipherSuiteName(state.CipherSuite)
+	c.setIO(t)
+	return nil
+}
+
+// TLSState returns the state of TLS, and whether there is any.
+func (c *Conn) TLSState() (tls.ConnectionState, bool) {
+	if c.tls == nil {
+		return tls.ConnectionState{}, false
+	}
+	return *c.tls, true
+}
+
+// raw returns the TCP connection below TLS.
+func rawOf(nc net.Conn) net.Conn {
+	if t, ok := nc.(*tls.Conn); ok {
+		return t.NetConn()
+	}
+	return nc
+}
