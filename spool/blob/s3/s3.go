@@ -248,6 +248,9 @@ func (s *Store) Get(ctx context.Context, key string, r blob.Range) (io.ReadClose
 // server gave the octets that were asked for.
 func wholeSize(h http.Header, r blob.Range, got int64) (int64, error) {
 	field := h.Get("Content-Range")
+	if field == "" && got == 0 {
+		return 0, blob.ErrRange // RFC 9110 14.1.2 lets a server answer so for an empty object
+	}
 	spec, total, _ := strings.Cut(strings.TrimPrefix(field, "bytes "), "/")
 	first, last, _ := strings.Cut(spec, "-")
 	size, err1 := strconv.ParseInt(total, 10, 64)

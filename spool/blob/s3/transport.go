@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -99,7 +100,25 @@ func (b *billing) RoundTrip(r *http.Request) (*http.Response, error) {
 	default:
 		b.gets.Add(1)
 	}
-	return b.next.RoundTrip(r)
+	resp, err := b.next.RoundTrip(r)
+	if err == nil && r.Method == http.MethodPut && resp.StatusCode >= 300 {
+		err = retire(resp)
+	}
+	return resp, err
+}
+
+// retire keeps the connection of a refused PUT from being used again: some servers (versitygw with --keep-alive) refuse without
+// reading the body, and then take it for the next request. A connection goes back to the pool when the last octet of an
+// answer is read, so that octet isn't: it is the ">" of an XML document or the line feed after it.
+func retire(resp *http.Response) error {
+	if resp.ContentLength <= 0 || resp.ContentLength > 1<<20 {
+		return nil
+	}
+	text := make([]byte, resp.ContentLength-1, resp.ContentLength)
+	_, err := io.ReadFull(resp.Body, text)
+	resp.Body.Close() // before its end: closes the connection
+	resp.Body = io.NopCloser(bytes.NewReader(append(text, '>')))
+	return err
 }
 
 func (b *billing) bill() blob.Bill {
