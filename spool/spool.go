@@ -3,52 +3,312 @@ package spool
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"restante/spool/batch"
+	"restante/spool/blob"
 )
 
 // Spool keeps entries and events in a store.
 type Spool struct {
-	o      Options
-	follow following
+	o       Options
+	log     *slog.Logger
+	process string // ULID of this start
+	lock    *os.File
+	codec   *batch.Codec
+	vigil   *vigil
+	clock   clock
+	journal *journal
+	left    []Event // that the journal held at the start
+	leases  leases
+	mail    *queue
+	ledger  *queue
+	bigs    chan struct{} // bounds the big messages being written
+	follow  following
+
+	mu      sync.Mutex
+	node    node
+	cluster string
+	closed  bool // Close was called
+	ending  bool // spawn is over
+
+	ctx     context.Context // ends when Close gives up waiting
+	stop    context.CancelCauseFunc
+	workers sync.WaitGroup // lookouts and renewals
+	writers sync.WaitGroup // streams
 }
+
+const (
+	openWait = 2 * time.Second // how long Open waits for the store
+	bigsMax  = 8               // big messages written at once, each with a few MB of memory
+)
 
 // Open takes hold of data_dir and starts the spool. It works when the store is down: the store is then
-// proved in the background, and Available says that it is down.
-func Open(ctx context.Context, o Options) (*Spool, error) { return nil, errors.New("not yet") }
+// proved in the background, and Available says that it is down. Errors: ErrInUse, ErrForeign,
+// blob.ErrUnfit with what the store lacks, or a data_dir that can't be used.
+func Open(ctx context.Context, o Options) (*Spool, error) {
+	o.Limits = o.Limits.withDefaults()
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Spool{o: o, log: o.Log, process: NewID(), codec: batch.New(), bigs: make(chan struct{}, bigsMax)}
+	s.leases.held = map[string]*Lease{}
+	if err := s.openDataDir(); err != nil {
+		if s.lock != nil {
+			err = errors.Join(err, s.lock.Close())
+		}
+		return nil, fmt.Errorf("data_dir %s: %w", o.DataDir, err)
+	}
+	s.ctx, s.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	s.vigil = &vigil{store: o.Store, dir: o.DataDir, node: s.node.Node, minFree: o.Limits.MinFree, log: o.Log, metrics: o.Metrics,
+		ctx: s.ctx, spawn: s.spawn, woken: make(chan struct{})}
+	s.mail = &queue{limits: o.Limits, gather: true}
+	s.ledger = &queue{limits: o.Limits}
+	s.ledger.limits.LanesMax = 1
+	s.mail.open = func(lane int) *stream { return s.newStream(s.mail, false, lane) }
+	s.ledger.open = func(lane int) *stream { return s.newStream(s.ledger, true, lane) }
 
-// Available returns nil when new mail may be kept; otherwise why not: ErrStoreDown, ErrNoSpace, ErrForeign or ErrClosed.
-// When nothing was heard from the store for 10 s it asks the store, for at most 2 s; so
-// call it only where mail would be kept, never in pass-through.
-func (s *Spool) Available() error { return nil }
-
-// Expect says that a session is inside DATA, so that a batch may wait a moment for it. The returned
-// function ends that and is to be called once Append has returned, or when there will be none; it may be called twice.
-func (s *Spool) Expect() (done func()) { return func() {} }
-
-// Append keeps the message, trace fields first, and returns nil when it is durable. It fills Size,
-// TraceSize and SHA256; the entry is not to be changed afterwards. ErrVoid: certainly not kept.
-// ErrUnsettled: close the connection without a reply. The body stays the caller's.
-// ctx does not end the wait for an outcome, since its batch answers for it; when it has ended before
-// the entry is in a batch, ErrVoid is returned.
-func (s *Spool) Append(ctx context.Context, e *Entry, trace []byte, body *Body) error {
-	return ErrVoid
+	s.mail.lanes = []*stream{s.newStream(s.mail, false, 0)}
+	s.ledger.lanes = []*stream{s.newStream(s.ledger, true, 0)}
+	if err := s.openJournal(); err != nil {
+		return nil, errors.Join(fmt.Errorf("data_dir %s: %w", o.DataDir, err), s.Close(ctx))
+	}
+	bound := make(chan error, 1)
+	s.spawn(func() { s.reach(bound) })
+	var err error
+	select {
+	case err = <-bound:
+	case <-time.After(openWait):
+		s.log.Warn("store doesn't answer; mail is refused until it does", "store", o.Store.String())
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close(ctx))
+	}
+	return s, nil
 }
 
-// Record puts events into the ledger and returns nil when they are durable. It fills ID and Time.
-// ErrVoid: certainly not recorded. ErrUnsettled: not known; to record the same events again is harmless.
-func (s *Spool) Record(ctx context.Context, evs ...Event) error { return ErrVoid }
+// openDataDir takes the lock and reads node.json and the journal.
+func (s *Spool) openDataDir() (err error) {
+	dir := s.o.DataDir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if s.lock, err = lockFile(filepath.Join(dir, "lock")); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(s.tempDir()); err != nil {
+		return err
+	}
+	if err := os.Mkdir(s.tempDir(), 0o700); err != nil {
+		return err
+	}
+	if s.node, err = loadNode(dir, s.o.Node); err != nil {
+		return err
+	}
+	return nil
+}
 
-// Note records events lazily: with the next batch of the ledger, or within LazyWait. A killed process may lose them.
-func (s *Spool) Note(evs ...Event) {}
+// openJournal reads what the last process left, to be folded (journaled) and to be put into the ledger.
+func (s *Spool) openJournal() error {
+	j, left, damaged, err := openJournal(filepath.Join(s.o.DataDir, "journal"), s.log)
+	if err != nil {
+		return err
+	}
+	s.journal = j
+	if damaged > 0 {
+		s.o.Metrics.alert("journal-damaged")
+		s.log.Error("lines of the journal are damaged: as many deliveries may be repeated", "lines", damaged)
+	}
+	for part, evs := range left {
+		s.left = append(s.left, evs...)
+		for chunk := range slices.Chunk(evs, s.o.Limits.BatchCount) {
+			it, err := s.events(chunk)
+			if err != nil {
+				return err
+			}
+			it.part = part
+			s.ledger.add(it)
+		}
+	}
+	return nil
+}
 
-// Settle records the outcome of one delivery: nil once it stands in the journal, from where it goes to
-// the ledger in the background, or, failing that, in the ledger. On an error replay must stop.
-func (s *Spool) Settle(ev Event) error { return ErrVoid }
+// journaled returns what the journal held at the start. It must be folded before replay begins; it also
+// comes again, under the same ids, with the ledger.
+func (s *Spool) journaled() []Event { return s.left }
+
+// reach binds the spool to its store and proves the store, as often as it takes. It sends on bound once.
+func (s *Spool) reach(bound chan<- error) {
+	tell := func(err error) {
+		select {
+		case bound <- err:
+		default:
+		}
+	}
+	name := s.o.Store.String()
+	for s.ctx.Err() == nil {
+		err := s.bind(s.ctx)
+		again := err == nil && s.node.Proved == name
+		if err == nil && !again {
+			err = s.prove(name)
+		}
+		switch {
+		case err == nil:
+			s.vigil.reach()
+			s.mail.run()
+			s.ledger.run()
+			tell(nil)
+			if again {
+				if err := s.prove(name); errors.Is(err, blob.ErrUnfit) {
+					s.refuse(err)
+				}
+			}
+			return
+		case errors.Is(err, ErrForeign) || errors.Is(err, blob.ErrUnfit):
+			s.refuse(err)
+			tell(err)
+			return
+		}
+		s.vigil.missed(err)
+		tell(nil)
+		wait(s.ctx, askEvery)
+	}
+}
+
+// refuse stops the use of the store for good.
+func (s *Spool) refuse(err error) {
+	s.o.Metrics.alert("store-refused")
+	s.log.Error("store is refused", "store", s.o.Store.String(), "err", err)
+	s.vigil.refuse(err)
+}
+
+// prove tries the store and remembers that it was found fit.
+func (s *Spool) prove(name string) error {
+	ctx, cancel := context.WithTimeout(s.ctx, s.o.Limits.PutTimeout)
+	defer cancel()
+	if err := blob.Prove(ctx, s.o.Store); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.node.Proved == name {
+		return nil
+	}
+	s.node.Proved = name
+	return s.node.save(s.o.DataDir)
+}
+
+// spawn runs f beside, until Close; false when that has begun.
+func (s *Spool) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending {
+		return false
+	}
+	s.workers.Go(f)
+	return true
+}
+
+// Close keeps what is under way, writes lazy events, gives back leases, seals the streams and lets go of
+// data_dir. When ctx ends first, what is not settled is answered with ErrUnsettled or ErrVoid, and the next start
+// seals the streams. The store stays the caller's.
+func (s *Spool) Close(ctx context.Context) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	var errs []error
+	queues := []*queue{s.mail, s.ledger}
+	for _, q := range queues {
+		select {
+		case <-q.close():
+		case <-ctx.Done():
+		}
+	}
+	for _, l := range s.leases.all() {
+		errs = append(errs, l.Release(ctx))
+	}
+	if s.Cluster() != "" && ctx.Err() == nil {
+		errs = append(errs, s.sealOwn(ctx))
+	}
+	s.stop(ErrClosed)
+	for _, q := range queues {
+		q.fail(time.Now(), fmt.Errorf("%w: %w", ErrVoid, ErrClosed))
+		<-q.close()
+		for _, w := range q.streams() {
+			close(w.groups)
+		}
+	}
+	s.leases.loseAll()
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
+	s.writers.Wait()
+	s.workers.Wait()
+	if s.journal != nil {
+		errs = append(errs, s.journal.close())
+	}
+	return errors.Join(append(errs, s.lock.Close())...)
+}
+
+// flushed waits until all events queued before are in the ledger.
+func (s *Spool) flushed(ctx context.Context) error {
+	answer := make(chan error, 1)
+	added, needed := s.ledger.barrier(&item{answer: answer})
+	if !needed {
+		return nil
+	}
+	if !added {
+		return ErrClosed
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Available returns nil when new mail may be kept; otherwise why not: ErrStoreDown, ErrNoSpace, ErrForeign,
+// blob.ErrUnfit or ErrClosed. When nothing was heard from the store for 5 s it asks the store, for at most 2 s; so
+// call it only where mail would be kept, never in pass-through.
+func (s *Spool) Available() error {
+	if s.ctx.Err() != nil {
+		return ErrClosed
+	}
+	return s.vigil.available()
+}
 
 // Cluster is the id of the cluster that the store belongs to, "" as long as that isn't known.
-func (s *Spool) Cluster() string { return "" }
+func (s *Spool) Cluster() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cluster
+}
 
 // Node is the name of this node.
-func (s *Spool) Node() string { return "" }
+func (s *Spool) Node() string { return s.node.Node }
 
-// Close keeps what is under way, writes lazy events, seals the streams, gives back leases and lets go of data_dir.
-func (s *Spool) Close(ctx context.Context) error { return nil }
+// storeError adds the spool's word for a store's error.
+func (s *Spool) storeError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, blob.ErrNoSpace):
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	case errors.Is(err, ErrNoSpace), errors.Is(err, ErrStoreDown), errors.Is(err, blob.ErrUnreadable):
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrStoreDown, err)
+}

@@ -53,6 +53,14 @@ func (it *Item) Size() int64 { return int64(len(it.buf) + len(it.entry)) }
 // ID is the entry's.
 func (it *Item) ID() string { return it.id }
 
+// BigLength is the length of the object that holds a big message, 0 for others.
+func (it *Item) BigLength() int64 {
+	if it.big == nil {
+		return 0
+	}
+	return it.big.Length
+}
+
 // Encode compresses one message; call it in the goroutine of the session. The Item keeps m.Entry.
 func (c *Codec) Encode(m Message) *Item {
 	it := &Item{id: m.ID, entry: m.Entry, big: m.Big}

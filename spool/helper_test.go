@@ -1,0 +1,5 @@
+package spool
+
+import "restante/spool/blob"
+
+var absent = blob.Cond{Absent: true}
