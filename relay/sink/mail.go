@@ -206,7 +206,7 @@ func (c *session) bodyFault() error {
 		return err
 	}
 	switch {
-	case r.Drop == DropReply:
+	case r.Drop == DropReply || strings.HasPrefix(r.Reply, "421"):
 		return errEnd
 	case r.Drop != NoDrop || r.Stop:
 		c.s.stats.dropped.Add(1)

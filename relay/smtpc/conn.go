@@ -225,10 +225,15 @@ func (c *Conn) misfit(stage Stage, r reply.Reply) error {
 
 // command sends one line and reads its reply.
 func (c *Conn) command(stage Stage, line string) (reply.Reply, error) {
+	return c.exchange(stage, func(b []byte) []byte { return append(append(b, line...), "\r\n"...) })
+}
+
+// exchange sends what add appends, one command, and reads its reply.
+func (c *Conn) exchange(stage Stage, add func([]byte) []byte) (reply.Reply, error) {
 	if err := c.ready(stage); err != nil {
 		return reply.Reply{}, err
 	}
-	c.out = append(append(c.out, line...), "\r\n"...)
+	c.out = add(c.out)
 	c.flush() // read tells
 	return c.answer(stage)
 }
@@ -245,9 +250,7 @@ func (c *Conn) Mail(ctx context.Context, m Mail) (reply.Reply, error) {
 	if err := c.rset(); err != nil {
 		return reply.Reply{}, err
 	}
-	c.out = c.appendMail(c.out, &m, false)
-	c.flush() // read tells
-	r, err := c.answer(StageMail)
+	r, err := c.exchange(StageMail, func(b []byte) []byte { return c.appendMail(b, &m, false) })
 	c.open = err == nil && r.Positive()
 	return r, err
 }
@@ -261,9 +264,7 @@ func (c *Conn) Rcpt(ctx context.Context, rc Rcpt) (reply.Reply, error) {
 	if r := unfitPath(rc.Address, c.utf8); !r.IsZero() {
 		return r, nil
 	}
-	c.out = c.appendRcpt(c.out, &rc)
-	c.flush() // read tells
-	return c.answer(StageRcpt)
+	return c.exchange(StageRcpt, func(b []byte) []byte { return c.appendRcpt(b, &rc) })
 }
 
 // Data sends the message: size octets of src, -1 when not known. The reply is that to its end, or to DATA or BDAT where

@@ -364,10 +364,8 @@ func (r *runner) envelopeStepwise(f *flight) (bool, error) {
 		}
 		r.forwarded(p)
 	}
-	c.out = c.appendMail(c.out, &f.t.Mail, f.international())
-	c.flush() // read tells
 	var err error
-	f.res.Mail, err = c.answer(StageMail)
+	f.res.Mail, err = c.exchange(StageMail, func(b []byte) []byte { return c.appendMail(b, &f.t.Mail, f.international()) })
 	c.open = f.res.Mail.Positive()
 	if err != nil || !c.open {
 		return false, err
@@ -376,14 +374,16 @@ func (r *runner) envelopeStepwise(f *flight) (bool, error) {
 		if !f.res.Rcpts[i].IsZero() {
 			continue // refused by ourselves
 		}
-		c.out = c.appendRcpt(c.out, &f.t.Rcpts[i])
-		c.flush() // read tells
-		if f.res.Rcpts[i], err = c.answer(StageRcpt); err != nil {
+		f.res.Rcpts[i], err = c.exchange(StageRcpt, func(b []byte) []byte { return c.appendRcpt(b, &f.t.Rcpts[i]) })
+		if err != nil {
 			return false, err
 		}
 	}
 	if !f.accepted() || c.offers.Chunking {
 		return f.accepted(), nil
+	}
+	if err := c.ready(StageData); err != nil {
+		return false, err
 	}
 	c.out = append(c.out, "DATA\r\n"...)
 	c.flush() // read tells
