@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -187,7 +186,8 @@ func (x *Index) prepare(ctx context.Context) error {
 	return nil
 }
 
-// Reset empties the index, so that the follower folds everything again.
+// Reset empties the index, so that the follower folds everything again. Events about entries stay: a
+// store that was restored from a backup may have forgotten deliveries that did happen.
 func (x *Index) Reset(ctx context.Context) error {
 	x.applying.Lock()
 	defer x.applying.Unlock()
@@ -195,12 +195,15 @@ func (x *Index) Reset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range []string{"stream", "domain", "outage", "count", "batch", "entry", "pair", "event", "erasure", "flag", "known"} {
+	for _, t := range []string{"stream", "domain", "outage", "count", "batch", "entry", "pair", "erasure", "flag", "known"} {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+t); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
 	}
 	if _, err := tx.ExecContext(ctx, "DELETE FROM meta WHERE key<>'version'"); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	if _, err := tx.ExecContext(ctx, "INSERT INTO meta SELECT 'waiting', lower(hex(max(entry))) FROM event HAVING max(entry) IS NOT NULL"); err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
 	if err := tx.Commit(); err != nil {
@@ -317,12 +320,4 @@ func (x *Index) Lag() (batches int, since time.Time) {
 	x.lagMu.Lock()
 	defer x.lagMu.Unlock()
 	return x.lag, x.lagSince
-}
-
-func metaInt(s string) int64 {
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		return 0 // absent
-	}
-	return n
 }

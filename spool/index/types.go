@@ -2,6 +2,7 @@ package index
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -15,7 +16,7 @@ var (
 	// ErrAmbiguous: the prefix of an id fits more than one entry.
 	ErrAmbiguous = errors.New("the id fits more than one entry; give more of it")
 	// ErrForeign: the index was folded from another cluster's bucket.
-	ErrForeign = errors.New("the index belongs to another cluster")
+	ErrForeign = fmt.Errorf("%w: the index was folded from another cluster's store", spool.ErrForeign)
 )
 
 // Options for Open.

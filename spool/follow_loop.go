@@ -1,0 +1,579 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"restante/spool/batch"
+	"restante/spool/blob"
+)
+
+// How often the store is asked. On S3 a GET costs $0.0004 and a LIST $0.005 per 1,000: a foreign stream
+// that is idle costs about $0.02 a month, listing the streams, two requests each, $0.03.
+const (
+	pollFirst   = time.Second      // next batch of a foreign stream, when it has just had one
+	pollIdle    = 10 * time.Second // after some time without
+	pollAsleep  = time.Minute      // after asleepAfter without
+	asleepAfter = 30 * time.Minute
+	listBusy    = time.Minute // new streams, while another node's stream has had a batch lately
+	listIdle    = 15 * time.Minute
+	busyFor     = 10 * time.Minute
+
+	applyItems = 5000                  // entries and events in one transaction, about
+	applyPause = 20 * time.Millisecond // between transactions, so that they gather
+	readAhead  = 4                     // objects of a stream read at once when catching up
+)
+
+// tail is one stream as a follower knows it.
+type tail struct {
+	id     StreamID
+	pos    Position // read so far
+	broken bool     // pos.Hash is unknown, since the batch before couldn't be read
+	next   time.Time
+	every  time.Duration
+	last   time.Time // when it last had a batch
+	fails  int
+}
+
+// follower feeds one fold.
+type follower struct {
+	s    *Spool
+	fold Fold
+	log  *slog.Logger
+	src  objects
+
+	wake     chan struct{}
+	caughtUp chan struct{} // closed
+	ended    chan struct{}
+
+	mu          sync.Mutex
+	queue       []Step // handed over by the writers
+	handed      int    // items in it
+	journal     []Event
+	heads       map[StreamID]uint64 // next seq after the newest batch that is known of
+	applied     map[StreamID]uint64
+	moved       chan struct{} // closed and made anew when applied has changed
+	syncs       []chan struct{}
+	behindSince time.Time
+
+	// of the loop alone
+	tails    map[StreamID]*tail
+	steps    []Step // read, not yet applied
+	items    int
+	nextList time.Time
+	nextSeal time.Time // when dead streams are sealed, or tried again
+}
+
+func newFollower(s *Spool, fold Fold) *follower {
+	return &follower{s: s, fold: fold, log: s.log, src: objects{store: s.o.Store, codec: s.codec, timeout: s.o.Limits.PutTimeout},
+		wake: make(chan struct{}, 1), caughtUp: make(chan struct{}), ended: make(chan struct{}),
+		heads: map[StreamID]uint64{}, applied: map[StreamID]uint64{}, moved: make(chan struct{}), tails: map[StreamID]*tail{}}
+}
+
+func (f *follower) run(ctx context.Context) error {
+	if err := f.begin(ctx); err != nil {
+		return err
+	}
+	if err := f.catchUp(ctx, true); err != nil {
+		return err
+	}
+	close(f.caughtUp)
+	for {
+		if err := f.round(ctx); err != nil {
+			return err
+		}
+		if !f.rest(ctx) {
+			return ctx.Err()
+		}
+	}
+}
+
+// retrying does what needs the store until it works. Only ErrForeign ends it.
+func (f *follower) retrying(ctx context.Context, what string, do func() error) error {
+	for try := 0; ; try++ {
+		err := do()
+		if err == nil || errors.Is(err, ErrForeign) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if try%60 == 0 {
+			f.log.Warn("the index waits", "for", what, "err", err)
+		}
+		if !sleep(ctx, min(time.Second, 50*time.Millisecond<<min(try, 5))) {
+			return ctx.Err()
+		}
+	}
+}
+
+// sleep waits; false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// begin waits for the store and compares it with what was folded.
+func (f *follower) begin(ctx context.Context) error {
+	err := f.retrying(ctx, "the store", func() error {
+		if f.s.Cluster() == "" {
+			return f.notYet()
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var positions map[StreamID]Position
+	err = f.retrying(ctx, "its own file", func() error {
+		var err error
+		positions, err = f.fold.Positions(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	older := ""
+	err = f.retrying(ctx, "the store", func() error {
+		var err error
+		older, err = f.older(ctx, positions)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if older != "" {
+		if positions, err = f.beginAnew(ctx, older); err != nil {
+			return err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.journal = append(slices.Clone(f.s.journaled()), f.journal...)
+	for id, pos := range positions {
+		f.tails[id] = &tail{id: id, pos: pos, broken: pos.Hash == unknownHash}
+		f.applied[id] = pos.Seq
+	}
+	return nil
+}
+
+func (f *follower) notYet() error {
+	if err := f.s.vigil.down(); err != nil {
+		return err
+	}
+	return ErrStoreDown
+}
+
+// discover lists the streams, and how far those go that are new, or with all those that aren't sealed.
+func (f *follower) discover(ctx context.Context, all bool) (map[*tail][]uint64, error) {
+	ids, err := f.src.streams(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ahead := map[*tail][]uint64{}
+	for _, id := range ids {
+		_, known := f.tails[id]
+		t := f.tail(id)
+		if t.pos.Sealed || (known && !all) || f.s.writing(id) {
+			continue
+		}
+		seqs, err := f.src.seqs(ctx, id, t.pos.Seq, nil)
+		if err != nil {
+			return nil, err
+		}
+		if len(seqs) > 0 {
+			ahead[t] = seqs
+			f.know(id, seqs[len(seqs)-1]+1)
+		}
+	}
+	return ahead, nil
+}
+
+func (f *follower) tail(id StreamID) *tail {
+	t := f.tails[id]
+	if t == nil {
+		t = &tail{id: id, last: time.Now()}
+		f.tails[id] = t
+	}
+	return t
+}
+
+func (f *follower) know(id StreamID, head uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.heads[id] = max(f.heads[id], head)
+}
+
+// catchUp reads all there is: the ledger first, then the mail, whatever its age.
+func (f *follower) catchUp(ctx context.Context, all bool) error {
+	var ahead map[*tail][]uint64
+	err := f.retrying(ctx, "the store", func() (err error) {
+		ahead, err = f.discover(ctx, all)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	f.nextList = time.Now().Add(f.listEvery())
+	total := 0
+	for _, seqs := range ahead {
+		total += len(seqs)
+	}
+	start := time.Now()
+	if total > 100 {
+		f.log.Info("the index reads the store", "batches", total)
+	}
+	for _, ledger := range []bool{true, false} {
+		var order []*tail
+		for t := range ahead {
+			if t.id.Ledger == ledger {
+				order = append(order, t)
+			}
+		}
+		// by name, so that the mail of a node comes in by time
+		slices.SortFunc(order, func(a, b *tail) int { return strings.Compare(a.id.Name, b.id.Name) })
+		for _, t := range order {
+			if err := f.readAll(ctx, t, ahead[t]); err != nil {
+				return err
+			}
+		}
+		if err := f.apply(ctx); err != nil {
+			return err
+		}
+	}
+	if total > 100 {
+		f.log.Info("the index has read the store", "batches", total, "took", time.Since(start).Round(time.Millisecond))
+	}
+	return nil
+}
+
+// read is one object on its way to the fold.
+type read struct {
+	seq  uint64
+	step Step
+	head *batch.Header
+	err  error
+}
+
+// readAll reads the given objects of a stream, some at once, and takes them in order.
+func (f *follower) readAll(ctx context.Context, t *tail, seqs []uint64) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan chan read, readAhead)
+	go func() {
+		defer close(results)
+		for _, seq := range seqs {
+			c := make(chan read, 1)
+			select {
+			case results <- c:
+			case <-ctx.Done():
+				return
+			}
+			go func() {
+				var r read
+				r.seq = seq
+				r.step, r.head, r.err = f.src.step(ctx, t.id, seq)
+				c <- r
+			}()
+		}
+	}()
+	for c := range results {
+		r := <-c
+		if err := f.take(ctx, t, r, true); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// unknownHash is the chain hash of a batch that could not be read.
+const unknownHash = "unknown"
+
+// take adds an object that was read to the steps. later: there are objects after it, so a damaged one
+// is passed over; errors of the store are waited out.
+func (f *follower) take(ctx context.Context, t *tail, r read, later bool) error {
+	for r.err != nil && !errors.Is(r.err, ErrDamaged) {
+		if errors.Is(r.err, blob.ErrNotExist) || errors.Is(r.err, batch.ErrNewer) {
+			break
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		t.fails++
+		if t.fails%60 == 1 {
+			f.log.Warn("the index waits for an object", "key", t.id.Key(r.seq), "err", r.err)
+		}
+		if !sleep(ctx, min(time.Second, 50*time.Millisecond<<min(t.fails, 5))) {
+			return ctx.Err()
+		}
+		r.step, r.head, r.err = f.src.step(ctx, t.id, r.seq)
+	}
+	t.fails = 0
+	if errors.Is(r.err, blob.ErrNotExist) {
+		return nil // deleted since it was listed
+	}
+	if r.err != nil {
+		f.log.Error("an object of the store is damaged; what can be read of it is used. Run `restante fsck`", "key", t.id.Key(r.seq), "readable", len(r.step.Entries), "err", r.err)
+		if r.step.Position == (Position{}) {
+			r.step.Position = Position{Seq: r.seq + 1, Hash: unknownHash}
+		}
+	}
+	if r.step.Cluster != "" && r.step.Cluster != f.s.Cluster() {
+		f.log.Error("an object of another cluster lies in this store and is passed over", "key", t.id.Key(r.seq), "cluster", r.step.Cluster)
+		r.step.Entries, r.step.Events = nil, nil
+	}
+	r.step.Cluster = f.s.Cluster()
+	f.chain(t, r)
+	t.pos = r.step.Position
+	t.broken = t.pos.Hash == unknownHash
+	t.last = time.Now()
+	return f.add(ctx, r.step)
+}
+
+// chain looks whether an object follows from the one before.
+func (f *follower) chain(t *tail, r read) {
+	if r.head == nil || t.broken || r.seq != t.pos.Seq {
+		return // unreadable, or retention has deleted what was before
+	}
+	want := t.pos.Hash
+	if want == "" {
+		want = batch.Genesis(r.head.Cluster, t.id.String())
+	}
+	if r.head.Prev != want {
+		f.log.Error("a stream's chain is broken: what was read before is not what this batch follows. Run `restante fsck`", "key", t.id.Key(r.seq), "prev", r.head.Prev, "want", want)
+	}
+}
+
+// add queues a step for the fold.
+func (f *follower) add(ctx context.Context, st Step) error {
+	for _, ev := range st.Events {
+		f.s.clock.seen(ev.Time)
+	}
+	f.steps = append(f.steps, st)
+	f.items += len(st.Entries) + len(st.Events) + 1
+	if f.items < applyItems {
+		return nil
+	}
+	return f.apply(ctx)
+}
+
+// apply gives the steps to the fold. It tries until that works: what can't be folded now must be later.
+func (f *follower) apply(ctx context.Context) error {
+	if len(f.steps) == 0 {
+		return nil
+	}
+	err := f.retrying(ctx, "its own file", func() error { return f.fold.Apply(ctx, f.steps) })
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	for _, st := range f.steps {
+		if !st.Stream.IsZero() {
+			f.applied[st.Stream] = max(f.applied[st.Stream], st.Position.Seq)
+		}
+	}
+	close(f.moved)
+	f.moved = make(chan struct{})
+	f.mu.Unlock()
+	f.steps, f.items = nil, 0
+	f.tellLag()
+	return nil
+}
+
+// tellLag tells the fold how far behind it is.
+func (f *follower) tellLag() {
+	f.mu.Lock()
+	behind := 0
+	for id, head := range f.heads {
+		if a := f.applied[id]; head > a {
+			behind += int(head - a)
+		}
+	}
+	if behind == 0 {
+		f.behindSince = time.Time{}
+	} else if f.behindSince.IsZero() {
+		f.behindSince = time.Now()
+	}
+	since := f.behindSince
+	f.mu.Unlock()
+	if l, ok := f.fold.(Lagging); ok {
+		l.SetLag(behind, since)
+	}
+}
+
+// round does what is due: what was handed over, what was dropped, polls, a list now and then.
+func (f *follower) round(ctx context.Context) error {
+	f.mu.Lock()
+	queue, journal, syncs := f.queue, f.journal, f.syncs
+	f.queue, f.journal, f.syncs, f.handed = nil, nil, nil, 0
+	f.mu.Unlock()
+	if len(journal) > 0 {
+		if err := f.add(ctx, Step{Events: journal, Cluster: f.s.Cluster()}); err != nil {
+			return err
+		}
+	}
+	for _, st := range queue {
+		if err := f.handedOver(ctx, st); err != nil {
+			return err
+		}
+	}
+	if err := f.readKnown(ctx); err != nil {
+		return err
+	}
+	if err := f.poll(ctx, len(syncs) > 0); err != nil {
+		return err
+	}
+	if len(syncs) > 0 || time.Now().After(f.nextList) {
+		if err := f.catchUp(ctx, false); err != nil {
+			return err
+		}
+	}
+	if err := f.recover(ctx); err != nil {
+		return err
+	}
+	if err := f.apply(ctx); err != nil {
+		return err
+	}
+	for _, c := range syncs {
+		close(c)
+	}
+	f.tellLag()
+	return nil
+}
+
+// handedOver takes a step from a writer of this process. When steps before it were dropped it is
+// dropped too; readKnown then reads them all.
+func (f *follower) handedOver(ctx context.Context, st Step) error {
+	t := f.tail(st.Stream)
+	if st.Position.Seq != t.pos.Seq+1 {
+		return nil
+	}
+	t.pos, t.broken = st.Position, false
+	t.last = time.Now()
+	return f.add(ctx, st)
+}
+
+// readKnown reads from the store what is known to be there and was not handed over.
+func (f *follower) readKnown(ctx context.Context) error {
+	f.mu.Lock()
+	heads := make(map[StreamID]uint64, len(f.heads))
+	for id, h := range f.heads {
+		heads[id] = h
+	}
+	f.mu.Unlock()
+	for id, head := range heads {
+		t := f.tail(id)
+		if t.pos.Sealed || t.pos.Seq >= head {
+			continue
+		}
+		var seqs []uint64
+		for n := t.pos.Seq; n < head; n++ {
+			seqs = append(seqs, n)
+		}
+		if err := f.readAll(ctx, t, seqs); err != nil {
+			return err
+		}
+		if t.pos.Seq < head && !t.pos.Sealed { // retention has deleted the last of them
+			f.mu.Lock()
+			f.applied[id] = max(f.applied[id], head)
+			f.heads[id] = 0
+			f.mu.Unlock()
+		}
+	}
+	return nil
+}
+
+// poll asks for the next object of each foreign stream that is due, and of all that aren't sealed when
+// asked to.
+func (f *follower) poll(ctx context.Context, all bool) error {
+	now := time.Now()
+	for _, t := range f.tails {
+		if t.pos.Sealed || f.s.writing(t.id) || (!all && now.Before(t.next)) {
+			continue
+		}
+		for !t.pos.Sealed {
+			var r read
+			r.seq = t.pos.Seq
+			r.step, r.head, r.err = f.src.step(ctx, t.id, r.seq)
+			if errors.Is(r.err, blob.ErrNotExist) {
+				break
+			}
+			if r.err != nil && !errors.Is(r.err, ErrDamaged) {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				t.fails++
+				if t.fails%60 == 1 {
+					f.log.Warn("a stream can't be read", "key", t.id.Key(r.seq), "err", r.err)
+				}
+				break
+			}
+			t.every = pollFirst
+			if err := f.take(ctx, t, r, false); err != nil {
+				return err
+			}
+			if t.pos.Sealed {
+				f.nextList = time.Time{} // its writer begins another one
+			}
+		}
+		f.schedule(t, now)
+	}
+	return nil
+}
+
+// schedule says when a stream is asked again.
+func (f *follower) schedule(t *tail, now time.Time) {
+	switch {
+	case t.every == 0:
+		t.every = pollFirst
+	case now.Sub(t.last) > asleepAfter:
+		t.every = pollAsleep
+	default:
+		t.every = min(t.every*5/4, pollIdle)
+	}
+	t.next = now.Add(t.every)
+}
+
+// listEvery is rare when nobody else has written for a while.
+func (f *follower) listEvery() time.Duration {
+	for _, t := range f.tails {
+		if t.id.Node() != f.s.Node() && time.Since(t.last) < busyFor && !t.last.IsZero() {
+			return listBusy
+		}
+	}
+	return listIdle
+}
+
+// rest waits until something is due; false when ctx ended.
+func (f *follower) rest(ctx context.Context) bool {
+	if !sleep(ctx, applyPause) {
+		return false
+	}
+	next := f.nextList
+	for _, t := range f.tails {
+		if !t.pos.Sealed && t.next.Before(next) && !f.s.writing(t.id) {
+			next = t.next
+		}
+	}
+	timer := time.NewTimer(max(time.Until(next), 0))
+	defer timer.Stop()
+	select {
+	case <-f.wake:
+		return true
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

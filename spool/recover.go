@@ -1,0 +1,126 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"restante/spool/blob"
+)
+
+const (
+	sealRetry    = time.Minute // until a stream that couldn't be sealed is tried again
+	sealWait     = 30 * time.Second
+	headsChecked = 8 // of each root: streams whose heads are compared, beside those that aren't sealed
+)
+
+// recover seals the streams that earlier processes of this node have left open. Nothing waits for it:
+// a stream without a seal only costs requests, and a batch that lands late is read like any other.
+func (f *follower) recover(ctx context.Context) error {
+	if time.Now().Before(f.nextSeal) {
+		return nil
+	}
+	f.nextSeal = time.Now().Add(sealRetry)
+	for _, t := range f.tails {
+		if t.pos.Sealed || t.id.Node() != f.s.Node() || f.s.writing(t.id) {
+			continue
+		}
+		// The wait is bounded, so that a store that is down keeps nothing else waiting.
+		sctx, cancel := context.WithTimeout(ctx, sealWait)
+		pos, err := f.s.seal(sctx, t.id, t.pos)
+		cancel()
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			f.log.Warn("a stream of an earlier process can't be sealed yet", "stream", t.id.String(), "err", err)
+			continue
+		}
+		f.log.Info("a stream of an earlier process is sealed", "stream", t.id.String(), "batches", pos.Seq-1)
+		f.know(t.id, pos.Seq)
+	}
+	return f.readKnown(ctx)
+}
+
+// older compares the heads of streams with what was folded, and says what is missing in the store, or "".
+// The last batch of a stream is never deleted, so what is missing was there when it was folded.
+func (f *follower) older(ctx context.Context, positions map[StreamID]Position) (string, error) {
+	for _, id := range worthChecking(positions) {
+		pos := positions[id]
+		if pos.Seq == 0 || pos.Hash == unknownHash {
+			continue
+		}
+		_, head, err := f.src.step(ctx, id, pos.Seq-1)
+		switch {
+		case errors.Is(err, blob.ErrNotExist):
+			return fmt.Sprintf("%s was folded, but is not there", id.Key(pos.Seq-1)), nil
+		case errors.Is(err, ErrDamaged), errors.Is(err, blob.ErrUnreadable):
+			f.log.Error("an object of the store is damaged. Run `restante fsck`", "key", id.Key(pos.Seq-1), "err", err)
+		case err != nil:
+			return "", err
+		case head.Chain != pos.Hash:
+			return fmt.Sprintf("%s is not the one that was folded", id.Key(pos.Seq-1)), nil
+		}
+	}
+	return "", nil
+}
+
+// worthChecking picks the streams that aren't sealed and the newest of the others: a store that was
+// restored lacks what is newest.
+func worthChecking(positions map[StreamID]Position) []StreamID {
+	var open, sealed []StreamID
+	for id, pos := range positions {
+		if pos.Sealed {
+			sealed = append(sealed, id)
+		} else {
+			open = append(open, id)
+		}
+	}
+	slices.SortFunc(sealed, func(a, b StreamID) int { return strings.Compare(started(b), started(a)) })
+	left := map[bool]int{true: headsChecked, false: headsChecked}
+	for _, id := range sealed {
+		if left[id.Ledger] > 0 {
+			left[id.Ledger]--
+			open = append(open, id)
+		}
+	}
+	return open
+}
+
+// started is the ULID in a stream's name, which sorts by time.
+func started(id StreamID) string { return strings.TrimPrefix(id.Name, id.Node()+"-") }
+
+// beginAnew prepares for folding a store that lacks what was folded before. What happened to mail since
+// may be lost with the ledger, so replay of every domain waits for an admin's word: the event that says
+// so is durable before anything is forgotten.
+func (f *follower) beginAnew(ctx context.Context, why string) (map[StreamID]Position, error) {
+	r, ok := f.fold.(Rebuildable)
+	if !ok {
+		return nil, fmt.Errorf("%w: the store is older than the index: %s", ErrForeign, why)
+	}
+	f.s.o.Metrics.alert("store-older")
+	f.log.Error("the store is older than the index, as if restored from a backup: the index is made anew, and replay waits for `restante replay resume`. "+
+		"Mail that was delivered after the backup may look pending; compare with the primary before you resume", "store", f.s.o.Store.String(), "missing", why)
+	var domains []string
+	err := f.retrying(ctx, "its own file", func() (err error) {
+		domains, err = r.Domains(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var evs []Event
+	for _, d := range domains {
+		evs = append(evs, Event{Type: ReplayPaused, By: "recovery", Domain: d,
+			Reason: "the store is older than what this node knew (" + why + "), as if restored from a backup; see what the primary has, then resume"})
+	}
+	err = f.retrying(ctx, "the ledger", func() error { return f.s.Record(ctx, evs...) })
+	if err != nil {
+		return nil, err
+	}
+	err = f.retrying(ctx, "its own file", func() error { return r.Reset(ctx) })
+	return map[StreamID]Position{}, err
+}
