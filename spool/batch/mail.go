@@ -119,7 +119,9 @@ func (c *Codec) Mail(h *Header, items []*Item) (object []byte, refs []Ref) {
 	for i, it := range items {
 		off := int64(len(object))
 		object = append(object, it.buf...)
-		refs[i] = Ref{Offset: off, Length: int64(it.eml)}
+		if it.big == nil {
+			refs[i] = Ref{Offset: off, Length: int64(it.eml)}
+		}
 		rows[i] = it.row(off)
 	}
 	return c.finish(object, h, rows), refs

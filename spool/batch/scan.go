@@ -23,27 +23,26 @@ func (c *Codec) Scan(object []byte) iter.Seq2[Member, error] {
 	return func(yield func(Member, error) bool) {
 		for off := 0; off < len(object); {
 			n, skip, err := frameLength(object[off:])
-			if err != nil {
-				if !yield(Member{Offset: int64(off)}, fmt.Errorf("at octet %d: %w", off, err)) {
+			m := Member{Offset: int64(off), Length: int64(n)}
+			if err == nil && !skip {
+				m.Name, m.Content, err = c.Member(object[off : off+n])
+			}
+			if err == nil {
+				if !skip && !yield(m, nil) {
 					return
 				}
-				next := bytes.Index(object[off+1:], []byte{0x28, 0xB5, 0x2F, 0xFD})
-				if next < 0 {
-					return
-				}
-				off += 1 + next
+				off += n
 				continue
 			}
-			if !skip {
-				m := Member{Offset: int64(off), Length: int64(n)}
-				if m.Name, m.Content, err = c.Member(object[off : off+n]); err != nil {
-					err = fmt.Errorf("at octet %d: %w", off, err)
-				}
-				if !yield(m, err) {
-					return
-				}
+			if !yield(Member{Offset: int64(off)}, fmt.Errorf("at octet %d: %w", off, err)) {
+				return
 			}
-			off += n
+			// Its length can't be trusted either: go on at the next thing that looks like a frame.
+			next := bytes.Index(object[off+1:], []byte{0x28, 0xB5, 0x2F, 0xFD})
+			if next < 0 {
+				return
+			}
+			off += 1 + next
 		}
 	}
 }
