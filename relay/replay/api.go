@@ -1,0 +1,223 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"restante/relay/replay/pace"
+	"restante/spool"
+	"restante/spool/index"
+)
+
+// ErrNotHosted says that a domain isn't configured here.
+type ErrNotHosted struct{ Domain string }
+
+// Error says which one.
+func (e ErrNotHosted) Error() string { return "no domain " + e.Domain + " is configured here" }
+
+func (e *Engine) domain(name string) (*domain, error) {
+	if d := e.domains[name]; d != nil {
+		return d, nil
+	}
+	return nil, ErrNotHosted{name}
+}
+
+// Start begins to replay a domain: it ends a pause, lets a manual domain go until it has nothing
+// pending, and tries at once what backs off.
+func (e *Engine) Start(ctx context.Context, domain string, o StartOptions) error {
+	e.mu.Lock()
+	d, err := e.domain(domain)
+	paused := err == nil && d.paused != nil
+	e.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if _, recorded, err := e.o.Index.Paused(ctx, domain); paused || recorded || err != nil {
+		if err := e.Resume(ctx, domain, o.By, o.Reason); err != nil {
+			return err
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d.started, d.start = true, o
+	e.hasten(d)
+	return nil
+}
+
+// hasten tries at once what backs off. Callers hold e.mu.
+func (e *Engine) hasten(d *domain) {
+	now := time.Now()
+	d.released = now
+	d.claims.release(now)
+	d.rewind()
+	if g := d.group; g != nil {
+		g.setPace()
+		g.pace.Nudge()
+		g.wakeFeeder()
+		g.dispatch()
+	}
+}
+
+// Pause stops the replay of a domain until Resume or Start. What is under way ends. It holds at once
+// on this node; on an error it may not outlive a restart.
+func (e *Engine) Pause(ctx context.Context, domain, by, reason string) error {
+	e.mu.Lock()
+	d, err := e.domain(domain)
+	if err == nil {
+		d.paused, d.pauseAt = &pause{by: by, reason: reason}, time.Now()
+		d.started = false
+		if d.group != nil {
+			d.group.drop(d)
+			d.group.wakeFeeder()
+		}
+	}
+	e.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := e.o.Spool.Record(ctx, spool.Event{Type: spool.ReplayPaused, Domain: domain, By: by, Reason: reason}); err != nil {
+		return fmt.Errorf("replay of %s is paused, but that could not be recorded and ends with this process: %w", domain, err)
+	}
+	return nil
+}
+
+// Resume ends a pause.
+func (e *Engine) Resume(ctx context.Context, domain, by, reason string) error {
+	e.mu.Lock()
+	d, err := e.domain(domain)
+	e.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := e.o.Spool.Record(ctx, spool.Event{Type: spool.ReplayResumed, Domain: domain, By: by, Reason: reason}); err != nil {
+		return fmt.Errorf("replay of %s stays paused, since its end could not be recorded: %w", domain, err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d.paused, d.pauseAt = nil, time.Now()
+	e.hasten(d)
+	return nil
+}
+
+// Status says how far replay of a domain is.
+func (e *Engine) Status(ctx context.Context, domain string) (Status, error) {
+	sum, err := e.o.Index.Summary(ctx, domain)
+	if err != nil {
+		return Status{}, err
+	}
+	ev, recorded, err := e.o.Index.Paused(ctx, domain)
+	if err != nil {
+		return Status{}, err
+	}
+	now := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d, err := e.domain(domain)
+	if err != nil {
+		return Status{}, err
+	}
+	if d.lease == nil {
+		d.adoptPause(ev, recorded, now, e.cfg.PauseRetry)
+	}
+	r := &d.run
+	s := Status{
+		Domain: domain, Since: r.since, Done: r.delivered + r.parked,
+		// The index may show what is settled as pending for a moment longer.
+		Pending:   max(0, sum.All.Pending-int64(d.claims.settled)),
+		Delivered: r.delivered, Parked: r.parked, Deferred: r.deferred, Lost: r.lost, Unknown: r.unknown,
+		LastReply: r.lastReply, Recent: append([]Parked(nil), r.recent...),
+	}
+	s.Total = s.Done + s.Pending
+	if !r.since.IsZero() {
+		s.Rate = d.rate.perSecond(now, r.since)
+	}
+	if s.Rate > 0 {
+		s.Left = time.Duration(float64(s.Pending) / s.Rate * float64(time.Second)).Round(time.Second)
+	}
+	if d.group != nil {
+		s.Connections = d.group.pace.Connections()
+	}
+	e.state(d, &s)
+	return s, nil
+}
+
+// state fills in what a domain's replay is doing, and why not more. Callers hold e.mu.
+func (e *Engine) state(d *domain, s *Status) {
+	rec := e.o.Health.State(d.name)
+	switch {
+	case e.failed != nil:
+		s.State, s.Reason = StateStopped, e.failed.Error()
+	case d.paused != nil:
+		s.State, s.By, s.Reason, s.Next = StatePaused, d.paused.by, d.paused.reason, d.paused.retryAt
+	case s.Pending == 0 && d.jobs == 0:
+		s.State = StateIdle
+	case d.Manual && !d.started:
+		s.State, s.Reason = StateManual, "waits for replay start"
+	case !rec.Reachable():
+		s.State, s.Reason = StateWaiting, rec.Reason
+	case d.lease == nil:
+		s.State, s.Reason = StateLease, d.waitingFor
+	case d.jobs == 0 && d.scan.ended && !d.scan.next.IsZero():
+		s.State, s.Next = StateBackoff, d.scan.next
+	case d.group != nil && d.group.pace.Phase() != pace.Open:
+		s.State = StateCanary
+	default:
+		s.State = StateRunning
+	}
+}
+
+// Watch calls f with the status of a domain, at once and then each time `every` has passed, until ctx
+// ends or f fails, whose error it returns.
+func (e *Engine) Watch(ctx context.Context, domain string, every time.Duration, f func(Status) error) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		s, err := e.Status(ctx, domain)
+		if err != nil {
+			return err
+		}
+		if err := f(s); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// HasPending reports that the domain has something that replay would send if the primary could be
+// reached: pairs kept for an address that is declared down don't count, nor do those that are settled
+// and of which the index doesn't know yet.
+func (e *Engine) HasPending(domain string) bool {
+	const pages, size = 5, 200 // more than that declared for single addresses is not worth looking through
+	var after index.Cursor
+	for range pages {
+		pairs, next, err := e.o.Index.Pending(context.Background(), domain, after, size)
+		if err != nil {
+			e.log.Warn("the index doesn't say whether mail is pending", "domain", domain, "error", err)
+			return true // then the primary has to show that it takes mail
+		}
+		e.mu.Lock()
+		d := e.domains[domain]
+		for i := range pairs {
+			k, ok := keyOf(&pairs[i])
+			if d != nil && ok && d.claims.isSettled(k, pairs[i].Round) {
+				continue
+			}
+			if decl, held := e.o.Health.Declared(pairs[i].Address); held && decl.Target != domain {
+				continue
+			}
+			e.mu.Unlock()
+			return true
+		}
+		e.mu.Unlock()
+		if next == "" {
+			return false
+		}
+		after = next
+	}
+	return true
+}

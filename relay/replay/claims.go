@@ -1,0 +1,201 @@
+package replay
+
+import (
+	"hash/fnv"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"restante/spool"
+)
+
+// key names a pair. It is an array of octets, not the id's string, since up to hundreds of thousands
+// of them are held.
+type key struct {
+	id   ulid.ULID
+	rcpt int32
+}
+
+func keyOf(p *spool.Pair) (key, bool) {
+	id, err := ulid.ParseStrict(p.Entry)
+	return key{id, int32(p.Rcpt)}, err == nil
+}
+
+type claimState uint8
+
+const (
+	underway claimState = iota // read from the index, and not ended yet
+	settled                    // its outcome is recorded, the index may not have it yet
+	later                      // backing off, the index may not know of the attempt yet
+)
+
+type claim struct {
+	due      int64  // later: not before, in ns since 1970
+	scan     uint32 // settled: the last scan that showed it, or may have
+	round    int32  // settled: in this round or an earlier one
+	attempts int32  // later: with those that the index may not know of
+	state    claimState
+}
+
+// claims are the pairs of one domain of which we know more than the index does. They are guarded by
+// Engine.mu.
+type claims struct {
+	m       map[key]claim
+	settled int
+	later   int
+	tooLong int64 // when claims in state later were last swept, ns since 1970
+}
+
+func newClaims() claims { return claims{m: make(map[key]claim)} }
+
+// take claims a pair that the index shows as pending, or says why not: not now but at due (zero: it is
+// under way, or has ended). scan is the number of the scan that read the pair; released says that what
+// was deferred before then needn't wait any longer. On success p.Attempts counts all attempts.
+func (c *claims) take(p *spool.Pair, k key, scan uint32, now, released time.Time, cfg *Config) (ok bool, due time.Time) {
+	cl, found := c.m[k]
+	if found {
+		switch cl.state {
+		case underway:
+			return false, time.Time{}
+		case settled:
+			if int32(p.Round) <= cl.round {
+				cl.scan = scan
+				c.m[k] = cl
+				return false, time.Time{}
+			}
+			c.settled-- // a retry opened another round
+		case later:
+			due := time.Unix(0, cl.due)
+			if now.Before(due) {
+				return false, due
+			}
+			c.later--
+			p.Attempts = max(p.Attempts, int(cl.attempts))
+		}
+	} else if p.Attempts > 0 && p.Changed.After(released) {
+		if due := p.Changed.Add(cfg.backoff(k.id, p.Attempts)); now.Before(due) {
+			return false, due
+		}
+	}
+	c.m[k] = claim{state: underway}
+	return true, time.Time{}
+}
+
+// force claims a pair whatever its backoff, for a run that an admin asked for.
+func (c *claims) force(k key) bool {
+	cl, found := c.m[k]
+	if found && cl.state == underway {
+		return false
+	}
+	c.forget(k)
+	c.m[k] = claim{state: underway}
+	return true
+}
+
+// isSettled reports that the pair has ended in its round, whatever the index shows.
+func (c *claims) isSettled(k key, round int) bool {
+	cl, found := c.m[k]
+	return found && cl.state == settled && int32(round) <= cl.round
+}
+
+// settle says that the outcome of a pair is recorded. scan is the domain's current scan: a page of it
+// may have been read before the index knows.
+func (c *claims) settle(k key, round int, scan uint32) {
+	c.forget(k)
+	c.m[k] = claim{state: settled, round: int32(round), scan: scan}
+	c.settled++
+}
+
+// putOff puts a pair back until due.
+func (c *claims) putOff(k key, due time.Time, attempts int) {
+	c.forget(k)
+	c.m[k] = claim{state: later, due: due.UnixNano(), attempts: int32(attempts)}
+	c.later++
+}
+
+// forget gives a pair back to the index's word.
+func (c *claims) forget(k key) {
+	switch cl, found := c.m[k]; {
+	case !found:
+		return
+	case cl.state == settled:
+		c.settled--
+	case cl.state == later:
+		c.later--
+	}
+	delete(c.m, k)
+}
+
+// confirm forgets the settled pairs that scan, which has read everything up to and including the
+// entry last, would have shown if the index still had them as pending. It returns how many.
+func (c *claims) confirm(scan uint32, last ulid.ULID, all bool) int {
+	n := 0
+	for k, cl := range c.m {
+		if cl.state == settled && cl.scan < scan && (all || k.id.Compare(last) < 0) {
+			delete(c.m, k)
+			n++
+		}
+	}
+	c.settled -= n
+	return n
+}
+
+// release lets everything that backs off be tried at once: the primary was the cause, not the entries.
+func (c *claims) release(now time.Time) {
+	for k, cl := range c.m {
+		if cl.state == later && cl.due > now.UnixNano() {
+			cl.due = now.UnixNano()
+			c.m[k] = cl
+		}
+	}
+}
+
+// expire forgets backoffs that ended long ago: the pair was held or removed meanwhile, or the index
+// knows the attempt by now.
+func (c *claims) expire(now time.Time) {
+	const every, keep = time.Minute, 10 * time.Minute
+	if now.UnixNano()-c.tooLong < int64(every) {
+		return
+	}
+	c.tooLong = now.UnixNano()
+	for k, cl := range c.m {
+		if cl.state == later && now.UnixNano()-cl.due > int64(keep) {
+			delete(c.m, k)
+			c.later--
+		}
+	}
+}
+
+// backoff is the time to wait after the given number of attempts in a row that got 4xx: BackoffMin
+// doubling to BackoffMax, less up to a fifth by chance. The chance is drawn from the entry's id, so
+// that a restart finds the same times in the index's count of attempts.
+func (c *Config) backoff(id ulid.ULID, attempts int) time.Duration {
+	d := c.BackoffMin
+	for i := 1; i < attempts && d < c.BackoffMax; i++ {
+		d *= 2
+	}
+	d = min(d, c.BackoffMax)
+	h := fnv.New32a()
+	h.Write(id[:])
+	h.Write([]byte{byte(attempts)})
+	return d - time.Duration(h.Sum32()%1000)*d/5000
+}
+
+func (c Config) withDefaults() Config {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	if c.Connections <= 0 {
+		c.Connections = 20
+	}
+	if c.Start <= 0 {
+		c.Start = 5
+	}
+	def(&c.BackoffMin, 15*time.Second)
+	def(&c.BackoffMax, 15*time.Minute)
+	def(&c.GiveUp, 5*24*time.Hour)
+	def(&c.PauseRetry, 5*time.Minute)
+	return c
+}

@@ -1,0 +1,429 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"restante/relay/health"
+	"restante/relay/replay/pace"
+	"restante/relay/smtpc"
+	"restante/spool"
+)
+
+var errLostRow = errors.New("the connection was lost three times in a row, with nothing accepted between")
+
+// park is a pair that is about to be parked.
+type park struct {
+	d      *domain
+	pair   spool.Pair
+	key    key
+	lease  Lease
+	reply  string
+	host   string
+	reason string
+	quiet  bool // nobody needs to be told
+}
+
+// result takes in what became of a job. What was delivered is recorded first: when this returns, the
+// next final dot may go out.
+func (w *worker) result(ctx context.Context, j *job, res *smtpc.Result) error {
+	e, g := w.e, w.g
+	reused := w.read > 0 && j.unsent < 2
+	if !res.Mail.IsZero() {
+		w.read++
+	}
+	vs := judge(res, len(j.pairs), reused)
+	host := spool.Printable(w.conn.Remote())
+	var failed error
+	for i, v := range vs {
+		if v.fate != fateDelivered {
+			continue
+		}
+		err := e.settle(spool.Event{
+			Type: spool.Delivered, By: by, Entry: j.pairs[i].Entry, Rcpt: j.pairs[i].Rcpt, Round: j.pairs[i].Round,
+			Reply: spool.Printable(v.reply.String()), Host: host, Generation: j.lease.Generation(),
+		})
+		if err != nil {
+			failed = err // it stands in unsaved, and is written before anything is sent again
+		}
+	}
+	refused, envelope := w.refused(ctx, j, vs, host)
+	old := w.tooOld(ctx, j, vs)
+	a := w.apply(j, res, vs, host, refused, envelope, old)
+	e.o.Metrics.attempts(vs)
+	e.logResult(j, res, vs, host)
+	if len(a.notes) > 0 {
+		e.o.Spool.Note(a.notes...)
+	}
+	if len(a.parks) > 0 && failed == nil {
+		failed = e.park(a.parks)
+	}
+	for _, n := range a.notices {
+		e.o.Notify(n)
+	}
+	if g.once == nil || g.once.sel.To == "" {
+		for _, k := range a.seen {
+			e.observe(j.d.name, k, host, a.reply, a.reason)
+		}
+	}
+	if g.once != nil {
+		g.once.report(j, vs)
+	}
+	return failed
+}
+
+// refused gathers the pairs that were refused with 5xx. envelope: one of them, of a recipient known
+// good, in answer to MAIL or RCPT. When the index can't be asked, nothing is known.
+func (w *worker) refused(ctx context.Context, j *job, vs []verdict, host string) (rs []refusal, envelope bool) {
+	for i, v := range vs {
+		if v.fate != fateRefused {
+			continue
+		}
+		known, err := w.e.o.Index.Known(ctx, j.pairs[i].Address)
+		if err != nil {
+			w.e.log.Warn("the index doesn't say whether a recipient is known", "error", err)
+			known = true // the careful way
+		}
+		rs = append(rs, refusal{d: j.d, pair: j.pairs[i], key: j.keys[i], reply: v.reply, host: host, known: known, lease: j.lease})
+		envelope = envelope || known && !v.dot
+	}
+	return rs, envelope
+}
+
+// tooOld finds the deferred pairs that have been getting 4xx for GiveUp. Only the events tell since
+// when: a message may be older than that because its primary was away for a week.
+func (w *worker) tooOld(ctx context.Context, j *job, vs []verdict) map[int]bool {
+	var old map[int]bool
+	now := time.Now()
+	w.e.mu.Lock()
+	giveUp := w.e.cfg.GiveUp
+	w.e.mu.Unlock()
+	for i, v := range vs {
+		p := j.pairs[i]
+		if v.fate != fateDeferred || p.Attempts == 0 || now.Sub(p.Received) < giveUp {
+			continue
+		}
+		view, err := w.e.o.Index.Entry(ctx, p.Entry)
+		if err != nil {
+			w.e.log.Warn("the index doesn't say since when a message is deferred", "id", p.Entry, "error", err)
+			continue // asked again at the next attempt
+		}
+		for _, ev := range view.Events {
+			if ev.Type == spool.Deferred && ev.Rcpt == p.Rcpt && ev.Round == p.Round {
+				if now.Sub(ev.Time) >= giveUp {
+					if old == nil {
+						old = make(map[int]bool)
+					}
+					old[i] = true
+				}
+				break // they are by time
+			}
+		}
+	}
+	return old
+}
+
+// after is what apply leaves to be done without the lock.
+type after struct {
+	parks         []park
+	notes         []spool.Event
+	notices       []Notice
+	seen          []health.Kind
+	reply, reason string
+}
+
+// apply brings claims, pace and counters up to date with the verdicts on a job, which ends here.
+func (w *worker) apply(j *job, res *smtpc.Result, vs []verdict, host string, refused []refusal, envelope bool, old map[int]bool) after {
+	e, g, d := w.e, w.g, j.d
+	var a after
+	now := time.Now()
+	o := outcome(vs)
+	var took time.Time // by pass-through, perhaps
+	if o == pace.Lost {
+		took = e.o.Health.State(d.name).LastTook
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if o == pace.Lost {
+		g.lostRow++
+		if g.lostRow > 1 {
+			// One loss may be the message's fault. Another one with nothing accepted between is not.
+			a.seen, a.reason = append(a.seen, health.Lost), "connection lost at replay"
+		}
+	}
+	blame := o == pace.Lost && g.lose(j, now, took)
+	again := &job{}
+	for i, v := range vs {
+		p, k := j.pairs[i], j.keys[i]
+		text := spool.Printable(v.reply.String())
+		if v.fate != fateDelivered && text != "" {
+			d.run.lastReply = text
+		}
+		switch v.fate {
+		case fateDelivered:
+			d.claims.settle(k, p.Round, d.scan.no)
+			d.run.delivered++
+			d.rate.add(now, 1)
+		case fateUnfit:
+			a.parks = append(a.parks, park{d: d, pair: p, key: k, lease: j.lease, host: host, reason: "doesn't fit the primary: " + text})
+		case fateDeferred:
+			d.run.deferred++
+			if text == "" && res.Err != nil {
+				text = spool.Printable(res.Err.Error())
+			}
+			if old[i] {
+				a.parks = append(a.parks, park{d: d, pair: p, key: k, lease: j.lease, reply: text, host: host, reason: "still refused for the time being, after " + e.cfg.GiveUp.String()})
+				continue
+			}
+			a.notes = append(a.notes, e.putOff(d, p, k, text, host, now))
+		case fateLost, fateUnknown:
+			d.run.lost++
+			why := lossText(res, v.fate)
+			if v.fate == fateUnknown {
+				d.run.unknown++
+			}
+			d.run.lastReply = why
+			if blame {
+				a.parks = append(a.parks, park{d: d, pair: p, key: k, lease: j.lease, host: host, reason: "lost the connection " + "three times" + " while others passed; last: " + why})
+				continue
+			}
+			a.notes = append(a.notes, e.putOff(d, p, k, why, host, now))
+		case fateAgain, fateUnsent:
+			again.pairs, again.keys = append(again.pairs, p), append(again.keys, k)
+		}
+	}
+	a.handleRefusals(w, j, refused, envelope, vs, now)
+	if o == pace.Accepted {
+		g.accepted++
+		g.lostRow = 0
+		delete(g.losers, j.id())
+		a.seen = append(a.seen, health.Took)
+		a.accepted(g, d, now)
+	}
+	if g.once != nil && g.lostRow >= pace.LostRow {
+		g.once.abort(errLostRow)
+	}
+	if j.trial && o != pace.Accepted && len(again.pairs) == 0 && d.paused != nil && !now.Before(d.paused.retryAt) {
+		d.paused.retryAt = now.Add(d.paused.retryWait) // neither accepted nor refused
+	}
+	g.pace.Ended(now, o)
+	if o == pace.Deferred && g.pace.Phase() == pace.Canary {
+		a.systemic(vs)
+	}
+	if len(again.pairs) > 0 {
+		again.d, again.lease, again.entry, again.body, again.size = d, j.lease, j.entry, j.body, j.size
+		again.read, again.known, again.trial, again.unsent = j.read, j.known, j.trial, j.unsent
+		if o == pace.Unsent {
+			again.unsent++
+		}
+		j.body, j.trial = nil, false
+		g.begun(d)
+		g.push(again, true)
+	}
+	if g.once != nil {
+		g.once.sum.Parked += int64(len(a.parks))
+	}
+	g.ended(j)
+	g.dispatch()
+	return a
+}
+
+// putOff puts a pair back until its backoff ends, and returns the event for the ledger. Callers hold e.mu.
+func (e *Engine) putOff(d *domain, p spool.Pair, k key, why, host string, now time.Time) spool.Event {
+	due := now.Add(e.cfg.backoff(k.id, p.Attempts+1))
+	d.claims.putOff(k, due, p.Attempts+1)
+	if d.scan.next.IsZero() || due.Before(d.scan.next) {
+		d.scan.next = due
+		if d.group != nil {
+			d.group.wakeFeeder()
+		}
+	}
+	return spool.Event{Type: spool.Deferred, By: by, Entry: p.Entry, Rcpt: p.Rcpt, Round: p.Round, Reply: why, Host: host}
+}
+
+// systemic adds what health must know of a canary that got 4xx: 4.3.x and 421 are of the host, not of
+// the message.
+func (a *after) systemic(vs []verdict) {
+	for _, v := range vs {
+		if v.fate == fateDeferred && (v.reply.Enhanced[1] == 3 || v.reply.Code == 421) {
+			a.seen, a.reply, a.reason = append(a.seen, health.Lost), spool.Printable(v.reply.String()), "refuses mail for the time being"
+			return
+		}
+	}
+}
+
+// handleRefusals takes in 5xx replies: as a suspicion, or, when they are too many in a row, as a
+// reason to pause. Callers hold e.mu.
+func (a *after) handleRefusals(w *worker, j *job, rs []refusal, envelope bool, vs []verdict, now time.Time) {
+	if len(rs) == 0 {
+		return
+	}
+	e, g, d := w.e, w.g, j.d
+	last := rs[len(rs)-1]
+	text := spool.Printable(last.reply.String())
+	for _, v := range vs {
+		if v.fate == fateRefused && !v.dot && envelope {
+			a.reply, a.reason = text, "refuses recipients known good"
+			a.seen = append(a.seen, health.Refusal)
+			break
+		}
+	}
+	r := g.refusals(d)
+	if r.proven {
+		// It has just taken something else: an unknown mailbox is what it says.
+		rs = slices.DeleteFunc(rs, func(f refusal) bool {
+			if f.quiet() {
+				a.parks = append(a.parks, f.park())
+			}
+			return f.quiet()
+		})
+		if len(rs) == 0 {
+			return
+		}
+	}
+	tooMany := r.add(rs, envelope)
+	if !tooMany && !j.trial {
+		return
+	}
+	back := r.takeAll()
+	for _, f := range back {
+		a.notes = append(a.notes, e.putOff(f.d, f.pair, f.key, spool.Printable(f.reply.String()), f.host, now))
+	}
+	switch {
+	case g.once != nil:
+		g.once.sum.Deferred += int64(len(back))
+		g.once.abort(refusesError(text))
+	case j.trial && d.paused != nil:
+		d.paused.retryWait = min(2*d.paused.retryWait, pauseRetryMax)
+		d.paused.retryAt = now.Add(d.paused.retryWait)
+		g.wakeFeeder()
+	case d.paused == nil:
+		reason := "the primary refuses everything: " + text
+		if envelope {
+			reason = "the primary refuses recipients that it used to have: " + text
+		}
+		d.paused = &pause{by: by, reason: reason, self: true, retryWait: e.cfg.PauseRetry, retryAt: now.Add(e.cfg.PauseRetry)}
+		d.pauseAt = now
+		g.drop(d)
+		g.wakeFeeder()
+		e.log.Warn("replay of a domain pauses", "domain", d.name, "reason", reason, "next_trial", d.paused.retryAt)
+		a.notes = append(a.notes, spool.Event{Type: spool.ReplayPaused, By: by, Domain: d.name, Reason: reason})
+		a.notices = append(a.notices, Notice{Kind: NoticePaused, Time: now, Domain: d.name, Entry: last.pair.Entry, Address: last.pair.Address, Reply: text, Reason: reason})
+	}
+}
+
+// accepted draws the conclusions from an accepted message: refusals before it were the messages' own
+// fault, and a pause of ours is over. Callers hold e.mu.
+func (a *after) accepted(g *group, d *domain, now time.Time) {
+	e, r := g.e, g.refusals(d)
+	for _, f := range r.accepted() {
+		a.parks = append(a.parks, f.park())
+	}
+	if g.once != nil || d.paused == nil || !d.paused.self {
+		return
+	}
+	d.paused, d.pauseAt = nil, now
+	d.claims.release(now)
+	d.released = now
+	d.rewind()
+	e.log.Info("replay of a domain goes on: a message was accepted", "domain", d.name)
+	a.notes = append(a.notes, spool.Event{Type: spool.ReplayResumed, By: by, Domain: d.name, Reason: "a message was accepted"})
+	a.notices = append(a.notices, Notice{Kind: NoticeResumed, Time: now, Domain: d.name, Reason: "a message was accepted"})
+}
+
+// park records that pairs are parked, and tells people.
+func (e *Engine) park(parks []park) error {
+	for _, p := range parks {
+		d := p.d
+		err := e.settle(spool.Event{
+			Type: spool.Parked, By: by, Entry: p.pair.Entry, Rcpt: p.pair.Rcpt, Round: p.pair.Round,
+			Reply: p.reply, Host: p.host, Reason: p.reason, Generation: p.lease.Generation(),
+		})
+		now := time.Now()
+		e.mu.Lock()
+		// Also after an error: the event is in unsaved.
+		d.claims.settle(p.key, p.pair.Round, d.scan.no)
+		d.run.parked++
+		d.rate.add(now, 1)
+		d.run.recent = append([]Parked{{Time: now, Entry: p.pair.Entry, Address: p.pair.Address, Reply: p.reply, Reason: p.reason}}, d.run.recent[:min(len(d.run.recent), 9)]...)
+		if d.group != nil {
+			d.group.wakeFeeder()
+		}
+		e.mu.Unlock()
+		e.o.Metrics.parked()
+		e.log.Info("parked", "id", p.pair.Entry, "domain", d.name, "rcpt", p.pair.Address, "reply", p.reply, "reason", p.reason)
+		if err != nil {
+			return err
+		}
+		if !p.quiet {
+			e.o.Notify(Notice{Kind: NoticeParked, Time: now, Domain: d.name, Entry: p.pair.Entry, Address: p.pair.Address, Reply: p.reply, Reason: p.reason})
+		}
+	}
+	return nil
+}
+
+// resolve ends the refusals that are left when nothing else is to be sent.
+func (e *Engine) resolve(parked, again []refusal, now time.Time) error {
+	var notes []spool.Event
+	e.mu.Lock()
+	for _, f := range again {
+		notes = append(notes, e.putOff(f.d, f.pair, f.key, spool.Printable(f.reply.String()), f.host, now))
+		f.d.run.deferred++
+	}
+	e.mu.Unlock()
+	if len(notes) > 0 {
+		e.o.Spool.Note(notes...)
+	}
+	parks := make([]park, len(parked))
+	for i, f := range parked {
+		parks[i] = f.park()
+	}
+	return e.park(parks)
+}
+
+func (f *refusal) park() park {
+	return park{
+		d: f.d, pair: f.pair, key: f.key, lease: f.lease, reply: spool.Printable(f.reply.String()), host: f.host,
+		reason: "refused by the primary",
+		quiet:  f.quiet(),
+	}
+}
+
+func lossText(res *smtpc.Result, f fate) string {
+	what := "connection lost"
+	if f == fateUnknown {
+		what = "connection lost after the final dot, before the reply"
+	}
+	if res.Err != nil {
+		what += ": " + spool.Printable(res.Err.Error())
+	}
+	return what
+}
+
+// logResult writes one line for each transaction.
+func (e *Engine) logResult(j *job, res *smtpc.Result, vs []verdict, host string) {
+	if !e.log.Enabled(context.Background(), slog.LevelInfo) {
+		return
+	}
+	counts := make(map[fate]int)
+	reply := ""
+	for _, v := range vs {
+		counts[v.fate]++
+		if t := v.reply.String(); t != "" {
+			reply = t
+		}
+	}
+	args := []any{"id", j.pairs[0].Entry, "domain", j.d.name, "host", host, "from", j.entry.From, "reply", spool.Printable(reply)}
+	for f := fateDelivered; f <= fateUnsent; f++ {
+		if counts[f] > 0 {
+			args = append(args, f.String(), counts[f])
+		}
+	}
+	if res.Err != nil {
+		args = append(args, "error", res.Err)
+	}
+	e.log.Info("replay", args...)
+}
