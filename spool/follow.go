@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,7 @@ const (
 // following is the state behind Follow: the folds that are fed, each by a follower.
 type following struct {
 	cache     objectCache // of Fetch
+	redeleted atomic.Bool // Retain has finished what earlier processes began
 	mu        sync.Mutex
 	followers map[*follower]struct{}
 	started   chan struct{} // closed when a follower comes; nil: nobody waits for one

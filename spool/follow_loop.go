@@ -268,29 +268,32 @@ type read struct {
 
 // readAll reads the given objects of a stream, some at once, and takes them in order.
 func (f *follower) readAll(ctx context.Context, t *tail, seqs []uint64) error {
+	return inOrder(ctx, seqs, func(ctx context.Context, seq uint64) read {
+		r := read{seq: seq}
+		r.step, r.head, r.err = f.src.step(ctx, t.id, seq)
+		return r
+	}, func(r read) error { return f.take(ctx, t, r) })
+}
+
+// inOrder reads several objects at once and takes them one after the other, in the order of seqs.
+func inOrder[T any](ctx context.Context, seqs []uint64, read func(context.Context, uint64) T, take func(T) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan chan read, readAhead)
+	results := make(chan chan T, readAhead)
 	go func() {
 		defer close(results)
 		for _, seq := range seqs {
-			c := make(chan read, 1)
+			c := make(chan T, 1)
 			select {
 			case results <- c:
 			case <-ctx.Done():
 				return
 			}
-			go func() {
-				var r read
-				r.seq = seq
-				r.step, r.head, r.err = f.src.step(ctx, t.id, seq)
-				c <- r
-			}()
+			go func() { c <- read(ctx, seq) }()
 		}
 	}()
 	for c := range results {
-		r := <-c
-		if err := f.take(ctx, t, r, true); err != nil {
+		if err := take(<-c); err != nil {
 			return err
 		}
 	}
@@ -300,9 +303,9 @@ func (f *follower) readAll(ctx context.Context, t *tail, seqs []uint64) error {
 // unknownHash is the chain hash of a batch that could not be read.
 const unknownHash = "unknown"
 
-// take adds an object that was read to the steps. later: there are objects after it, so a damaged one
-// is passed over; errors of the store are waited out.
-func (f *follower) take(ctx context.Context, t *tail, r read, later bool) error {
+// take adds an object that was read to the steps. What can't be read of a damaged one is passed over;
+// errors of the store are waited out.
+func (f *follower) take(ctx context.Context, t *tail, r read) error {
 	for r.err != nil && !errors.Is(r.err, ErrDamaged) {
 		if errors.Is(r.err, blob.ErrNotExist) || errors.Is(r.err, batch.ErrNewer) {
 			break
@@ -520,7 +523,7 @@ func (f *follower) poll(ctx context.Context, all bool) error {
 				break
 			}
 			t.every = pollFirst
-			if err := f.take(ctx, t, r, false); err != nil {
+			if err := f.take(ctx, t, r); err != nil {
 				return err
 			}
 			if t.pos.Sealed {

@@ -2,7 +2,6 @@ package spool
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
@@ -19,6 +18,8 @@ type Holdings interface {
 	Overdue(ctx context.Context, now time.Time, terms func(domain string) Terms, limit int) ([]Pair, error)
 	// Disposable returns the batches all of whose pairs have ended and are past their terms.
 	Disposable(ctx context.Context, now time.Time, terms func(domain string) Terms, limit int) ([]Disposable, error)
+	// Deleted returns the batches that were deleted since a time.
+	Deleted(ctx context.Context, since time.Time) ([]Disposable, error)
 	// Erasures returns the entries that have an Erased event whose batch may not have been rewritten yet.
 	Erasures(ctx context.Context) ([]Erasure, error)
 	// Find returns where entries are; those it doesn't know are missing in the answer.
@@ -29,7 +30,7 @@ type Holdings interface {
 type Disposable struct {
 	Stream string
 	Seq    uint64
-	Big    []string       // entries with a big object
+	Big    []string       // entries with a big object; stands in the event's Data too
 	Pairs  int            // pairs in it
 	Data   map[string]any // for the BatchDeleted event: the sums by outage, so that reports still add up
 }
@@ -47,18 +48,6 @@ type RetainReport struct {
 	Pairs   int `json:"pairs"`   // in those
 	Big     int `json:"big"`     // big objects deleted
 	Erased  int `json:"erased"`  // entries
-}
-
-// Retain does one run of retention: pairs past their term expire, batches with only ended pairs past
-// their terms are deleted, erasures that were begun are finished.
-func (s *Spool) Retain(ctx context.Context, h Holdings, terms func(domain string) Terms) (RetainReport, error) {
-	return RetainReport{}, errors.New("not yet")
-}
-
-// Erase removes the bodies and addresses of entries from the store: an Erased event for each, then
-// their batches are rewritten. What a crash interrupts the next Retain finishes.
-func (s *Spool) Erase(ctx context.Context, h Holdings, by, reason string, ids ...string) error {
-	return errors.New("not yet")
 }
 
 // Erased returns what is left of an entry when its body and addresses are gone.

@@ -82,6 +82,13 @@ func (t *txn) deleteBatch(ev *spool.Event, id spool.StreamID, seq int64) error {
 	if _, err := t.x.exec(t.ctx, "INSERT OR REPLACE INTO batch VALUES(?,?,0,1,NULL,NULL)", row.n, seq); err != nil {
 		return err
 	}
+	big, err := json.Marshal(ev.Data["big"])
+	if err != nil {
+		return err
+	}
+	if _, err := t.x.exec(t.ctx, "INSERT OR REPLACE INTO deletion VALUES(?,?,?,?)", row.n, seq, ev.Time.UnixNano(), string(big)); err != nil {
+		return err
+	}
 	live, err := t.deleteRows(row.n, seq, low, high)
 	if err != nil {
 		return err
@@ -424,6 +431,21 @@ func (x *Index) domainNames(ctx context.Context, pairs []*pairRow) (map[int64]st
 		names[p.domain] = name
 	}
 	return names, nil
+}
+
+// Deleted implements spool.Holdings.
+func (x *Index) Deleted(ctx context.Context, since time.Time) ([]spool.Disposable, error) {
+	var all []spool.Disposable
+	err := each(ctx, x.read, "SELECT s.name, d.seq, d.big FROM deletion d JOIN stream s ON s.n=d.stream WHERE d.time>=?", func(r *sql.Rows) error {
+		var d spool.Disposable
+		var big []byte
+		if err := r.Scan(&d.Stream, &d.Seq, &big); err != nil {
+			return err
+		}
+		all = append(all, d)
+		return json.Unmarshal(big, &all[len(all)-1].Big)
+	}, since.UnixNano())
+	return all, err
 }
 
 // Erasures implements spool.Holdings.

@@ -57,6 +57,7 @@ CREATE INDEX pair_free ON pair(domain, entry, rcpt) WHERE outage=0;
 CREATE TABLE event(entry BLOB, id BLOB, type TEXT NOT NULL, time INTEGER NOT NULL,
 	rcpt INTEGER NOT NULL, round INTEGER NOT NULL, more BLOB, PRIMARY KEY(entry, id)) WITHOUT ROWID;
 CREATE TABLE erasure(entry BLOB PRIMARY KEY, done INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE deletion(stream INTEGER, seq INTEGER, time INTEGER NOT NULL, big TEXT NOT NULL, PRIMARY KEY(stream, seq)) WITHOUT ROWID;
 CREATE TABLE flag(kind TEXT, key TEXT, type TEXT NOT NULL, time INTEGER NOT NULL, id BLOB NOT NULL, event BLOB,
 	PRIMARY KEY(kind, key)) WITHOUT ROWID;
 CREATE TABLE known(domain TEXT, address TEXT, PRIMARY KEY(domain, address)) WITHOUT ROWID;
@@ -195,7 +196,7 @@ func (x *Index) Reset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range []string{"stream", "domain", "outage", "count", "batch", "entry", "pair", "erasure", "flag", "known"} {
+	for _, t := range []string{"stream", "domain", "outage", "count", "batch", "entry", "pair", "erasure", "deletion", "flag", "known"} {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+t); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
