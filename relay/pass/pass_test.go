@@ -1,0 +1,385 @@
+package pass
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"restante/relay/health"
+	"restante/relay/mailaddr"
+	"restante/relay/sink"
+	"restante/relay/smtpc"
+	"restante/relay/smtpd"
+	"restante/spool"
+)
+
+func TestPassThrough(t *testing.T) {
+	r := newRig(t, nil)
+	r.spool.down = errStore // pass-through never asks the store
+	rc, dot := r.send(letter, "anna@a.example", "bob@a.example")
+	r.want(rc[0], 250, "")
+	r.want(rc[1], 250, "")
+	r.want(dot, 250, "")
+	ms := r.sink.Messages()
+	if len(ms) != 1 || len(ms[0].Rcpts) != 2 || ms[0].From != "anna@sender.example" {
+		t.Fatalf("the primary has %+v", ms)
+	}
+	if got := bodyOf(t, string(ms[0].Data)); got != letter {
+		t.Errorf("the message is %q, want it unchanged", got)
+	}
+	if r.spool.asked != 0 || r.spool.expecting != 0 || len(r.spool.entries) != 0 {
+		t.Errorf("pass-through asked the store %d times", r.spool.asked)
+	}
+	if got := r.prim.saw(); got != "a.example took" {
+		t.Errorf("health saw %q", got)
+	}
+	if len(r.notes) != 2 || r.notes[0].Type != spool.Learned || r.notes[0].Address != "anna@a.example" || r.notes[0].Domain != domA {
+		t.Errorf("learned %+v", r.notes)
+	}
+	r.send(letter, "anna@a.example")
+	if len(r.notes) != 2 {
+		t.Errorf("learned again: %+v", r.notes)
+	}
+}
+
+func TestReuse(t *testing.T) {
+	r := newRig(t, nil)
+	for range 20 {
+		_, dot := r.send(letter, "anna@a.example")
+		r.want(dot, 250, "")
+	}
+	// Both domains have the same primary, so they share sessions. A transaction given up leaves a clean one.
+	s := r.session()
+	s.mail(fromAnna)
+	r.want(s.rcpt("x@b.example"), 250, "")
+	s.tx.Reset()
+	r.pool.tasks.Wait()
+	_, dot := r.send(letter, "y@b.example")
+	r.want(dot, 250, "")
+	if got := r.sink.Stats().Connections; got != 1 {
+		t.Errorf("%d connections for 22 transactions, want 1", got)
+	}
+	if ms := r.sink.Messages(); len(ms[20].Rcpts) != 1 {
+		t.Errorf("recipients of a given-up transaction came along: %v", ms[20].Rcpts)
+	}
+}
+
+func TestForgedResultsGo(t *testing.T) {
+	r := newRig(t, nil)
+	forged := "Authentication-Results: mx2.test; dkim=pass\r\n" + letter
+	_, dot := r.send(forged, "anna@a.example")
+	r.want(dot, 250, "")
+	if got := bodyOf(t, string(r.sink.Messages()[0].Data)); got != letter {
+		t.Errorf("went out: %q", got)
+	}
+}
+
+func TestPrimaryVerifiesRecipients(t *testing.T) {
+	r := newRig(t, nil)
+	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{
+		{Stage: sink.StageRcpt, Match: "nobody@", Reply: "550 5.1.1 No such user"},
+		{Stage: sink.StageRcpt, Match: "gone@", Reply: "550 5.1.1 No such user"},
+		{Stage: sink.StageRcpt, Match: "grey@", Reply: "450 4.7.1 Greylisted"},
+	}})
+	r.known["gone@a.example"] = true
+	rc, dot := r.send(letter, "nobody@a.example", "grey@a.example", "gone@a.example", "anna@a.example")
+	r.want(rc[0], 550, "5.1.1")
+	r.want(rc[1], 450, "4.7.1")
+	r.want(rc[2], 451, "4.2.0")
+	r.want(rc[3], 250, "")
+	r.want(dot, 250, "")
+	if got := r.prim.saw(); got != "a.example refusal, a.example took" {
+		t.Errorf("health saw %q", got)
+	}
+	if ms := r.sink.Messages(); len(ms) != 1 || len(ms[0].Rcpts) != 1 {
+		t.Errorf("the primary has %+v", ms)
+	}
+}
+
+func TestTheWayIsFixed(t *testing.T) {
+	r := newRig(t, nil)
+	other := r.newSink()
+	r.prim.addr[domB] = other.Addr()
+	rc, dot := r.send(letter, "anna@a.example", "bob@b.example", "carl@a.example")
+	r.want(rc[0], 250, "")
+	r.want(rc[1], 452, "4.5.3")
+	r.want(rc[2], 250, "")
+	r.want(dot, 250, "")
+	// A recipient that its primary refused fixes nothing.
+	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Reply: "550 5.1.1 No"}}})
+	rc, dot = r.send(letter, "anna@a.example", "bob@b.example")
+	r.want(rc[0], 550, "5.1.1")
+	r.want(rc[1], 250, "")
+	r.want(dot, 250, "")
+	if n := len(other.Messages()); n != 1 {
+		t.Errorf("the other primary has %d messages", n)
+	}
+	// Spool first, then a primary that is up.
+	r.prim.set(domA, health.Down, true)
+	rc, dot = r.send(letter, "anna@a.example", "bob@b.example")
+	r.want(rc[0], 250, "")
+	r.want(rc[1], 452, "4.5.3")
+	r.want(dot, 250, "2.6.0")
+	if len(r.spool.entries) != 1 || len(r.spool.entries[0].Rcpts) != 1 {
+		t.Errorf("kept %+v", r.spool.entries)
+	}
+}
+
+func TestKept(t *testing.T) {
+	for _, st := range []health.State{health.Suspect, health.Down, health.Recovering, health.Isolated} {
+		t.Run(string(st), func(t *testing.T) {
+			r := newRig(t, nil)
+			r.prim.set(domA, st, true)
+			s := r.session()
+			s.mail(smtpd.Mail{From: fromAnna.From, Params: spool.Params{Ret: "HDRS", EnvID: "x"}})
+			r.want(s.rcpt(`"an na"@a.example`), 250, "")
+			s.tx.Expect()
+			if r.spool.expecting != 1 {
+				t.Error("the spool doesn't expect the message")
+			}
+			r.want(s.dot(letter), 250, "2.6.0")
+			s.tx.Reset()
+			if r.spool.expecting != 0 {
+				t.Error("the spool still expects it")
+			}
+			e := r.spool.entries[0]
+			if e.Kind != spool.Held || e.From != "anna@sender.example" || e.Rcpts[0].Address != `"an na"@a.example` || e.Rcpts[0].Domain != domA ||
+				e.Client.Addr != "192.0.2.7" || e.Params.EnvID != "x" || e.Summary.Subject != "hello" || !strings.Contains(e.Reason, string(st)) {
+				t.Errorf("entry %+v", e)
+			}
+			if got := bodyOf(t, r.spool.bodies[0]); got != letter {
+				t.Errorf("kept %q", got)
+			}
+			if fmt.Sprint(r.kept) != "[a.example]" || r.prim.dials != 0 {
+				t.Errorf("told of %v, %d connections", r.kept, r.prim.dials)
+			}
+		})
+	}
+}
+
+func TestRefusesUs(t *testing.T) {
+	r := newRig(t, nil)
+	r.prim.set(domA, health.RefusesUs, false)
+	rc, _ := r.send(letter, "anna@a.example")
+	r.want(rc[0], 451, "4.7.1")
+	// The reply that tells us so: for each stage, from a primary that never took mail.
+	for _, stage := range []sink.Stage{sink.StageConnect, sink.StageMail, sink.StageRcpt, sink.StageDot} {
+		t.Run(string(stage), func(t *testing.T) {
+			r := newRig(t, nil)
+			r.prim.set(domA, health.Up, false)
+			r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: stage, Reply: "554 5.7.1 Blocked"}}})
+			rc, dot := r.send(letter, "anna@a.example")
+			last := dot
+			if last.IsZero() {
+				last = rc[0]
+			}
+			r.want(last, 451, "4.7.1")
+			if st := r.prim.State(domA); st.State != health.RefusesUs {
+				t.Errorf("state %s", st.State)
+			}
+			if len(r.spool.entries) != 0 {
+				t.Error("kept although the sender was told to come back")
+			}
+		})
+	}
+}
+
+func TestNotOurs(t *testing.T) {
+	r := newRig(t, nil)
+	for _, a := range []string{
+		"x@other.example", "x@sub.a.example", "x@[192.0.2.1]", "x%other.example@a.example", "other.example!x@a.example",
+		`"x@other.example"@a.example`, `"x%other"@a.example`, "x@xn--e1afmkfd.example",
+	} {
+		rc, _ := r.send(letter, a)
+		r.want(rc[0], 554, "5.7.1")
+	}
+	for _, a := range []string{"x@A.Example", "@relay.example:x@a.example", `"x"@a.EXAMPLE`} {
+		rc, _ := r.send(letter, a)
+		r.want(rc[0], 250, "")
+	}
+	if r.prim.dials > 1 {
+		t.Errorf("%d connections", r.prim.dials)
+	}
+}
+
+func TestRecipients(t *testing.T) {
+	r := newRig(t, func(o *Options) {
+		o.Domains = []Domain{
+			{Name: domA, Recipients: []string{"anna", "Bob@A.example", `"c d"@a.example`}},
+			{Name: domB, Recipients: []string{"@"}}, {Name: "c.example"},
+		}
+	})
+	r.prim.set(domA, health.Down, true)
+	r.prim.set(domB, health.Down, true)
+	for a, code := range map[string]int{
+		"anna@a.example": 250, "ANNA@a.example": 250, "bob@a.example": 250, `"c d"@a.example`: 250,
+		"nobody@a.example": 550, "annax@a.example": 550,
+		"PostMaster@a.example": 250, "abuse@a.example": 250, "any@b.example": 250,
+	} {
+		rc, _ := r.send(letter, a)
+		if rc[0].Code != code {
+			t.Errorf("%s: %s, want %d", a, rc[0], code)
+		}
+	}
+	if got := fmt.Sprint(r.Unlisted()); got != "[c.example]" {
+		t.Errorf("unlisted %s", got)
+	}
+	for _, bad := range [][]string{{"x@other.example"}, {"a b"}, {"@other.example"}, {""}} {
+		if err := r.SetConfig([]Domain{{Name: domA, Recipients: bad}}); err == nil {
+			t.Errorf("recipients %q were taken", bad)
+		}
+	}
+}
+
+func TestDeclaredAddress(t *testing.T) {
+	r := newRig(t, nil)
+	r.prim.declared["me@a.example"] = true
+	rc, dot := r.send(letter, "Me@A.example", "anna@a.example")
+	r.want(rc[0], 250, "")
+	r.want(rc[1], 452, "4.5.3")
+	r.want(dot, 250, "2.6.0")
+	_, dot = r.send(letter, "anna@a.example")
+	r.want(dot, 250, "")
+	if len(r.spool.entries) != 1 || len(r.sink.Messages()) != 1 {
+		t.Errorf("%d kept, %d passed", len(r.spool.entries), len(r.sink.Messages()))
+	}
+}
+
+func TestWhenUpSpool(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Domains = []Domain{{Name: domA, WhenUp: WhenUpSpool}} })
+	_, dot := r.send(letter, "anna@a.example")
+	r.want(dot, 250, "2.6.0")
+	if r.prim.dials != 0 {
+		t.Error("connected to the primary")
+	}
+}
+
+func TestFits(t *testing.T) {
+	r := newRig(t, nil)
+	r.prim.offers[domA] = smtpc.Offers{Size: 100_000}
+	r.prim.offers[domB] = smtpc.Offers{Size: 200_000, SMTPUTF8: true, DSN: true}
+	for _, st := range []health.State{health.Up, health.Down} { // fits the primary when it is back, too
+		r.prim.set(domA, st, true)
+		s := r.session()
+		s.mail(smtpd.Mail{From: fromAnna.From, Size: 100_000 - Reserve + 1})
+		r.want(s.rcpt("anna@a.example"), 552, "5.3.4")
+		r.want(s.rcpt("anna@b.example"), 250, "")
+		s.tx.Reset()
+		s.mail(smtpd.Mail{From: fromAnna.From, Params: spool.Params{SMTPUTF8: true}})
+		r.want(s.rcpt("anna@a.example"), 553, "5.6.7")
+		s.tx.Reset()
+		_, dot := r.send(strings.Repeat("x\r\n", 30_000), "anna@a.example") // SIZE wasn't given
+		r.want(dot, 552, "5.3.4")
+	}
+	if got, want := r.Offers(), (smtpd.Offers{Size: 200_000 - Reserve}); got != want {
+		t.Errorf("offers %+v, want %+v", got, want)
+	}
+	delete(r.prim.offers, domA)
+	if got, want := r.Offers(), (smtpd.Offers{SMTPUTF8: true, DSN: true}); got != want {
+		t.Errorf("offers %+v, want %+v: a primary that never answered limits nothing", got, want)
+	}
+	r.o.MaxSize = 50_000
+	if got := r.Offers().Size; got != 50_000 {
+		t.Errorf("size %d", got)
+	}
+}
+
+func TestStoreDown(t *testing.T) {
+	r := newRig(t, nil)
+	r.spool.down = errStore
+	r.prim.set(domA, health.Down, true)
+	// b.example passes: MAIL is accepted, a.example's recipients aren't.
+	rc, _ := r.send(letter, "anna@a.example")
+	r.want(rc[0], 451, "4.3.0")
+	_, dot := r.send(letter, "anna@b.example")
+	r.want(dot, 250, "")
+	r.prim.set(domB, health.Down, true)
+	r.passing.at = time.Time{} // anyPasses looks a few times a second
+	rc, dot = r.send(letter, "anna@a.example")
+	r.want(dot, 451, "4.3.0")
+	if rc != nil {
+		t.Error("MAIL was accepted although nothing can be taken")
+	}
+	r.spool.down = spool.ErrNoSpace
+	_, dot = r.send(letter, "anna@a.example")
+	r.want(dot, 452, "4.3.1")
+}
+
+func TestAppendErrors(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		code int
+	}{
+		{fmt.Errorf("put: %w", spool.ErrVoid), 451},
+		{errors.Join(spool.ErrVoid, spool.ErrNoSpace), 452},
+		{fmt.Errorf("put: %w", spool.ErrUnsettled), 0},
+		{errors.New("who knows"), 0},
+	} {
+		r := newRig(t, nil)
+		r.prim.set(domA, health.Down, true)
+		r.spool.fail = tt.err
+		_, dot := r.send(letter, "anna@a.example")
+		if dot.Code != tt.code {
+			t.Errorf("%v: reply %q, want %d", tt.err, dot, tt.code)
+		}
+		if r.spool.expecting != 0 || len(r.kept) != 0 {
+			t.Errorf("%v: expecting %d, kept %v", tt.err, r.spool.expecting, r.kept)
+		}
+	}
+}
+
+func TestExpectEnds(t *testing.T) {
+	r := newRig(t, nil)
+	r.prim.set(domA, health.Down, true)
+	s := r.session()
+	s.mail(fromAnna)
+	s.rcpt("anna@a.example")
+	s.tx.Expect()
+	s.tx.Reset() // the connection is gone
+	if r.spool.expecting != 0 {
+		t.Error("the spool waits for a message that won't come")
+	}
+}
+
+func TestBusyPrimary(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.MaxConnections, o.MaxWait = 1, 50*time.Millisecond })
+	s := r.session()
+	s.mail(fromAnna)
+	r.want(s.rcpt("anna@a.example"), 250, "")
+	_, dot := r.send(letter, "bob@a.example")
+	r.want(dot, 250, "2.6.0")
+	if got := r.prim.saw(); got != "" {
+		t.Errorf("health saw %q: nothing is wrong with the primary", got)
+	}
+	r.want(s.data(letter), 250, "")
+	s.tx.Reset()
+	_, dot = r.send(letter, "bob@a.example")
+	r.want(dot, 250, "")
+	if len(r.sink.Messages()) != 2 {
+		t.Error("the slot wasn't given back")
+	}
+}
+
+func TestOrigin(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Domains = []Domain{{Name: domA, XClient: true}} })
+	offers := sink.DefaultOffers()
+	offers.StartTLS = false
+	offers.XClient = []string{"NAME", "ADDR", "PROTO", "HELO", "PORT"}
+	r.sink.SetOffers(offers)
+	for i, addr := range []string{"198.51.100.3", "203.0.113.9"} {
+		s := r.session()
+		s.client.Addr = addr
+		s.mail(smtpd.Mail{From: mailaddr.Address{}})
+		r.want(s.rcpt("anna@a.example"), 250, "")
+		r.want(s.data(letter), 250, "")
+		s.tx.Reset()
+		if got := r.sink.Messages()[i].XClient["ADDR"]; got != addr {
+			t.Errorf("message %d: the primary was told the client is %q, want %q", i, got, addr)
+		}
+	}
+	if n := r.sink.Stats().Connections; n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
