@@ -26,9 +26,12 @@ type command struct {
 // see, are answered here. When it returns an error the session is over.
 func (w *wire) next() error {
 	for {
-		line, err := w.readLine()
-		if err != nil {
-			return err
+		line := w.held
+		if w.held = nil; line == nil {
+			var err error
+			if line, err = w.readLine(); err != nil {
+				return err
+			}
 		}
 		r, pass := w.check(line)
 		if w.err != nil {
@@ -41,9 +44,6 @@ func (w *wire) next() error {
 			return nil
 		}
 		w.reply(r)
-		if w.last {
-			w.close()
-		}
 		if w.err != nil {
 			return w.err
 		}
@@ -85,21 +85,16 @@ func (w *wire) readLine() ([]byte, error) {
 		if begun.IsZero() { // the time is for the whole line: one octet a minute doesn't stretch it
 			begun = time.Now()
 		}
-		if err := w.fill(begun.Add(w.limits.Idle), !w.receiving()); err != nil {
+		if err := w.fill(begun.Add(w.limits.Idle), !w.within); err != nil {
 			return nil, w.lost(err)
 		}
 	}
 }
 
-// receiving reports that a message has begun and not ended: some chunks came, the last one didn't.
-func (w *wire) receiving() bool { return w.session != nil && w.session.receiving() }
-
 // judge looks at a line as such. ok is false if it was answered here.
 func (w *wire) judge(line []byte, skipped bool) (ok bool, err error) {
 	w.cmd = command{}
-	if w.commands++; w.kept.Swap(false) {
-		w.commands = 1
-	}
+	w.commands++
 	switch {
 	case !w.doom.IsZero():
 		w.bye(w.doom)
@@ -127,7 +122,7 @@ func (w *wire) judge(line []byte, skipped bool) (ok bool, err error) {
 func (w *wire) leave() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.leaving && !w.receiving()
+	return w.leaving && !w.within
 }
 
 func hasControl(line []byte) bool {
@@ -139,16 +134,23 @@ func hasControl(line []byte) bool {
 	return false
 }
 
+// split separates the verb of a line, in upper case, from what follows the space after it. A verb of
+// anything but ASCII letters is "".
+func (w *wire) split(line []byte) (verb, arg string) {
+	verb, arg, _ = strings.Cut(strings.TrimRight(string(line), " \t"), " ")
+	for i := range len(verb) {
+		if c := verb[i] | 0x20; c < 'a' || c > 'z' { // before ToUpper could make ASCII of something else
+			return "", arg
+		}
+	}
+	return strings.ToUpper(verb), arg
+}
+
 // check decides about a command. pass is true if w.feed holds it for go-smtp, or for STARTTLS if all is
 // ready; otherwise r is the answer.
 func (w *wire) check(line []byte) (r reply.Reply, pass bool) {
-	verb, arg, spaced := strings.Cut(strings.TrimRight(string(line), " \t"), " ")
-	w.cmd.verb = strings.ToUpper(verb)
-	for i := range len(verb) {
-		if c := verb[i] | 0x20; c < 'a' || c > 'z' { // before ToUpper could make ASCII of something else
-			w.cmd.verb = ""
-		}
-	}
+	verb, arg := w.split(line)
+	w.cmd.verb = verb
 	switch w.cmd.verb {
 	case "MAIL":
 		return w.checkPath(arg, "FROM:")
@@ -161,7 +163,7 @@ func (w *wire) check(line []byte) (r reply.Reply, pass bool) {
 			return w.pipelined(), false
 		}
 	case "STARTTLS":
-		return w.checkStartTLS(spaced)
+		return w.checkStartTLS(arg)
 	case "EHLO", "HELO":
 		return w.checkHelo(arg)
 	case "NOOP", "RSET", "QUIT", "VRFY":
@@ -200,16 +202,14 @@ func (w *wire) pipelined() reply.Reply {
 	return reply.New(503, reply.Enhanced{5, 5, 0}, "Wait for the reply to %s before you go on; closing", w.cmd.verb)
 }
 
-func (w *wire) checkStartTLS(arg bool) (reply.Reply, bool) {
+func (w *wire) checkStartTLS(arg string) (reply.Reply, bool) {
 	switch {
 	case w.srv.tls == nil:
 		return reply.New(502, reply.Enhanced{5, 5, 1}, "TLS is not available"), false
-	case arg:
+	case arg != "":
 		return reply.New(501, reply.Enhanced{5, 5, 4}, "STARTTLS has no parameters"), false
 	case w.tls != "":
 		return reply.New(503, reply.Enhanced{5, 5, 1}, "This is TLS already"), false
-	case w.receiving():
-		return reply.New(503, reply.Enhanced{5, 5, 1}, "Not within a message"), false
 	case w.r < w.n: // it would be taken for something said within TLS
 		return w.pipelined(), false
 	}
@@ -340,31 +340,51 @@ func (c *command) param(name string) string {
 	return ""
 }
 
-// checkBdat reads the size of a chunk. If that can't be read, nobody knows where the next command begins, and the
-// connection is closed.
+// checkBdat begins a message that comes in chunks. go-smtp has a BDAT of its own, but takes a connection that breaks
+// within the last chunk for its end, and mixes up the results of a message that was given up and of the next; it is
+// told DATA, and Session.Data reads the chunks.
 func (w *wire) checkBdat(arg string) (reply.Reply, bool) {
-	digits, last, more := strings.Cut(arg, " ")
-	size, err := strconv.ParseUint(digits, 10, 32)
-	if err != nil || more && !strings.EqualFold(last, "LAST") {
-		w.last = true
-		return reply.New(501, reply.Enhanced{5, 5, 4}, "It is BDAT <size> [LAST]; closing"), false
+	if !w.parseBdat(arg) {
+		return reply.Reply{}, false
 	}
-	if int64(size) > 2*w.limits.MessageSize { // to skip it would take too long
-		w.last = true
-		return tooLarge(w.offers.Size), false
+	switch {
+	case w.session == nil || !w.session.ready():
+		w.skip()
+		return w.noRecipients(), false
+	case w.chunk > w.offers.Size:
+		w.skip()
+		w.instead = tooLarge(w.offers.Size)
+		w.hand("RSET", "")
+		return reply.Reply{}, true
 	}
-	open := w.session != nil && w.session.expects(int64(size))
-	if open && size == 0 && !more {
-		return reply.New(250, reply.Enhanced{2, 0, 0}, "Go on"), false // see session.Data
-	}
-	if !w.receiving() {
-		w.got, w.waited = 0, 0
-	}
-	w.chunk = int64(size)
-	if more {
-		w.hand("BDAT", digits+" LAST")
-	} else {
-		w.hand("BDAT", digits)
-	}
+	w.hand("DATA", "")
 	return reply.Reply{}, true
+}
+
+// parseBdat reads "<size> [LAST]". If the size can't be read, nobody knows where the next command begins; if it is
+// preposterous, skipping it would take too long. Then it answers, closes the connection and returns false.
+func (w *wire) parseBdat(arg string) bool {
+	digits, last, more := strings.Cut(arg, " ")
+	size, err := strconv.ParseUint(digits, 10, 63)
+	var r reply.Reply
+	switch {
+	case err != nil || more && !strings.EqualFold(last, "LAST"):
+		r = reply.New(501, reply.Enhanced{5, 5, 4}, "It is BDAT <size> [LAST]; closing")
+	case int64(size) > 2*w.limits.MessageSize:
+		r = tooLarge(w.offers.Size)
+	default:
+		w.chunk, w.final = int64(size), more
+		return true
+	}
+	w.last = true
+	w.reply(r)
+	return false
+}
+
+// noRecipients is the answer to DATA or BDAT without anybody to send to.
+func (w *wire) noRecipients() reply.Reply {
+	if w.session != nil && w.session.open() {
+		return reply.New(554, reply.Enhanced{5, 5, 1}, "No valid recipients")
+	}
+	return outOfOrder
 }

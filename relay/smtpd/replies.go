@@ -70,8 +70,12 @@ func (w *wire) answer(r reply.Reply) {
 	if !w.engine.greeted {
 		w.engine.greeted = true
 		if w.tls == "" {
-			w.send(reply.New(220, reply.Enhanced{}, "%s ESMTP Restante", w.srv.o.Hostname), false)
+			w.out = append(w.out, "220 "+w.srv.o.Hostname+" ESMTP Restante\r\n"...)
 		}
+		return
+	}
+	if w.mute {
+		w.mute = false
 		return
 	}
 	if !w.instead.IsZero() {
@@ -86,13 +90,16 @@ func (w *wire) answer(r reply.Reply) {
 		w.helo, w.esmtp = w.cmd.path, verb == "EHLO"
 		if w.esmtp {
 			w.out = append(w.out, w.srv.greeting(w)...)
-			return
+		} else {
+			w.out = append(w.out, "250 "+w.srv.o.Hostname+"\r\n"...) // RFC 2034 4: no enhanced code here
 		}
-		r = reply.New(250, reply.Enhanced{2, 0, 0}, "%s", w.srv.o.Hostname)
+		return
+	case r.Code == 354 && verb == "BDAT":
+		return
 	case r.Code == 354:
 		r.Text = "Go on, end with <CR><LF>.<CR><LF>"
-	case r.Code == 502 && verb == "DATA" && w.session != nil && w.session.open():
-		r = reply.New(554, reply.Enhanced{5, 5, 1}, "No valid recipients")
+	case r.Code == 502 && verb == "DATA":
+		r = w.noRecipients()
 	case r.Code == 502: // go-smtp's word for a command out of order (RFC 5321 4.2.4: 503)
 		r.Code = 503
 	case r.Code == 500 && (verb == "MAIL" || verb == "RCPT"):

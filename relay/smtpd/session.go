@@ -4,8 +4,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	smtp "github.com/emersion/go-smtp"
@@ -14,36 +12,27 @@ import (
 	"restante/spool"
 )
 
-// session is what go-smtp calls. It does so from the engine's goroutine, but for the Data of a message that
-// comes by BDAT, which has a goroutine of its own; Reset may be called while that one still runs.
+// session is what go-smtp calls, always from the engine's goroutine.
 type session struct {
-	w *wire
-
-	mu  sync.Mutex
+	w   *wire
 	txn *txn // nil outside a transaction
 }
 
 // txn is a transaction from MAIL to its end.
 type txn struct {
-	w        *wire
-	tx       Transaction
-	client   *Client
-	mail     Mail
-	begun    time.Time
-	rcpts    int
-	refused  int          // recipients
-	refusal  reply.Reply  // the last of them
-	declared atomic.Int64 // octets that the chunks of BDAT should have
-	chunks   atomic.Bool  // some came
-
-	mu     sync.Mutex
-	busy   bool // Data runs
-	over   bool // Reset came
-	id     string
-	size   int64
-	took   time.Duration // from the end of the message to the reply
-	result reply.Reply   // to the message; zero: there was none
-	drop   bool          // closed without a reply
+	w       *wire
+	tx      Transaction
+	client  *Client
+	mail    Mail
+	begun   time.Time
+	rcpts   int
+	refused int         // recipients
+	refusal reply.Reply // the last of them
+	id      string
+	size    int64
+	took    time.Duration // from the end of the message to the reply
+	result  reply.Reply   // to the message; zero: there was none
+	drop    bool          // closed without a reply
 }
 
 // Mail opens a transaction.
@@ -68,9 +57,7 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 		return wireError(r)
 	}
 	t.tx = tx
-	s.mu.Lock()
 	s.txn = t
-	s.mu.Unlock()
 	w.srv.wg.Add(1)
 	w.accept(r, reply.New(250, reply.Enhanced{2, 1, 0}, "Sender ok"))
 	return nil
@@ -78,7 +65,7 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 
 // Rcpt adds a recipient.
 func (s *session) Rcpt(to string, opts *smtp.RcptOptions) error {
-	w, t := s.w, s.current()
+	w, t := s.w, s.txn
 	if t == nil {
 		return wireError(outOfOrder)
 	}
@@ -141,61 +128,34 @@ func wireError(r reply.Reply) error {
 	return &smtp.SMTPError{Code: r.Code, EnhancedCode: smtp.EnhancedCode(r.Enhanced), Message: r.Text}
 }
 
-// Data takes a message. With DATA, r is go-smtp's own reader and is passed over (see wire.readData); with BDAT it is
-// the pipe that the engine's goroutine writes the chunks to. The transaction is the one that is open as we begin:
-// that goroutine waits for our first read, or for our end. (An empty chunk that isn't the last wouldn't make it wait;
-// wire.checkBdat doesn't let those through.)
-func (s *session) Data(r io.Reader) error {
-	t := s.current()
-	if t == nil || !t.enter() {
+// Data takes a message. r is go-smtp's own reader and is passed over (see wire.readData): it is left for go-smtp to find
+// the end of data in.
+func (s *session) Data(io.Reader) error {
+	w, t := s.w, s.txn
+	if t == nil {
 		return wireError(outOfOrder)
 	}
-	defer t.leave()
-	_, bdat := r.(*io.PipeReader)
 	t.tx.Expect()
-	body := spool.NewBody(s.w.srv.o.TempDir, s.w.limits.Memory)
+	bdat := w.cmd.verb == "BDAT"
+	body := spool.NewBody(w.srv.o.TempDir, w.limits.Memory)
 	defer body.Close()
-	in := newIntake(body, !bdat, &s.w.limits, min(s.w.limits.MessageSize, s.w.offers.Size))
+	in := newIntake(body, !bdat, &w.limits, w.offers.Size)
 	var err error
 	if bdat {
-		err = s.readPipe(r, in, t)
+		err = w.readChunks(in)
 	} else {
-		err = s.w.readData(in)
+		err = w.readData(in)
 	}
-	if err != nil { // the peer is gone, or began anew: nobody waits for a reply
-		t.settle(reply.Reply{}, false)
-		return wireError(reply.New(451, reply.Enhanced{4, 3, 0}, "Message cut short").With(err))
+	if errors.Is(err, errTooLarge) {
+		in.refuse(tooLarge(w.offers.Size))
+	} else if err != nil { // the peer is gone, or gave up: nobody waits for a reply
+		return wireError(reply.New(451, reply.Enhanced{4, 3, 0}, "Message cut short"))
 	}
 	res := s.finish(t, in, body)
 	if res.IsZero() {
 		return wireError(reply.New(421, reply.Enhanced{4, 3, 0}, dropped))
 	}
 	return wireError(res)
-}
-
-// readPipe reads the chunks of BDAT to the last.
-func (s *session) readPipe(r io.Reader, in *intake, t *txn) error {
-	buf := s.w.srv.large.Get().(*[]byte)
-	defer s.w.srv.recycle(buf)
-	var got int64
-	for {
-		n, err := r.Read(*buf)
-		got += int64(n)
-		in.feed((*buf)[:n])
-		if err == nil {
-			continue
-		}
-		if err != io.EOF {
-			return err
-		}
-		in.finish()
-		// go-smtp takes a connection that breaks within the last chunk for its end. wire.readChunk
-		// keeps that from it; this is the second lock on the same door.
-		if got != t.declared.Load() {
-			return errors.New("octets of the chunks are missing")
-		}
-		return nil
-	}
 }
 
 // finish judges a message that is here and gives it to the Handler.
@@ -208,15 +168,17 @@ func (s *session) finish(t *txn, in *intake, body *spool.Body) reply.Reply {
 			res = temporary(err)
 		}
 	}
-	if !res.IsZero() {
-		t.settle(res, false)
-		return res
+	if res.IsZero() {
+		t.id = spool.NewID()
+		begun := time.Now()
+		res = proper(t.tx.Data(s.w.ctx, t.id, body))
+		t.took = time.Since(begun)
+		t.drop = res.IsZero()
 	}
-	t.id = spool.NewID()
-	begun := time.Now()
-	res = proper(t.tx.Data(s.w.ctx, t.id, body))
-	t.took = time.Since(begun)
-	t.settle(res, res.IsZero())
+	t.result = res
+	if res.Positive() {
+		s.w.commands = 0
+	}
 	return res
 }
 
@@ -229,77 +191,16 @@ func (s *session) Logout() error {
 	return nil
 }
 
-func (s *session) current() *txn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.txn
-}
+func (s *session) open() bool { return s.txn != nil }
 
-func (s *session) open() bool { return s.current() != nil }
-
-// expects hears that a chunk of n octets is announced. It reports whether there is a transaction to
-// take it.
-func (s *session) expects(n int64) bool {
-	t := s.current()
-	if t == nil || t.rcpts == 0 {
-		return false
-	}
-	t.declared.Add(n)
-	t.chunks.Store(true)
-	return true
-}
-
-// receiving reports that chunks came, and not yet the last.
-func (s *session) receiving() bool {
-	t := s.current()
-	return t != nil && t.chunks.Load()
-}
+// ready reports that there is a transaction with somebody to send to.
+func (s *session) ready() bool { return s.txn != nil && s.txn.rcpts > 0 }
 
 // end ends the transaction, if there is one.
 func (s *session) end() {
-	s.mu.Lock()
-	t := s.txn
-	s.txn = nil
-	s.mu.Unlock()
-	if t == nil {
-		return
-	}
-	t.mu.Lock()
-	t.over = true
-	busy := t.busy
-	t.mu.Unlock()
-	if !busy {
+	if t := s.txn; t != nil {
+		s.txn = nil
 		t.close()
-	}
-}
-
-// enter marks that Data runs; it fails if the transaction is over.
-func (t *txn) enter() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.over || t.busy {
-		return false
-	}
-	t.busy = true
-	return true
-}
-
-// leave ends Data, and the transaction if Reset came meanwhile.
-func (t *txn) leave() {
-	t.mu.Lock()
-	t.busy = false
-	over := t.over
-	t.mu.Unlock()
-	if over {
-		t.close()
-	}
-}
-
-// settle notes how the message ended.
-func (t *txn) settle(r reply.Reply, drop bool) {
-	t.result, t.drop = r, drop
-	if r.Positive() {
-		t.w.kept.Store(true)
 	}
 }
 

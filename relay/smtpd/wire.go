@@ -12,7 +12,6 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	smtp "github.com/emersion/go-smtp"
@@ -21,8 +20,8 @@ import (
 )
 
 // wire is one connection. go-smtp takes it for its net.Conn, but gets to see one command at a time, checked and in one
-// spelling, and each of its replies passes here before it goes out. TLS is beneath, so that all this holds within
-// it too. Everything but drain and kill runs in the goroutine of the engine in charge.
+// spelling, never the octets of a message, and each of its replies passes here before it goes out. TLS is beneath, so
+// that all this holds within it too. Everything but drain and kill runs in the goroutine of the engine in charge.
 type wire struct {
 	srv    *Server
 	ctx    context.Context
@@ -49,20 +48,23 @@ type wire struct {
 	cmd      command
 	helo     string
 	esmtp    bool
-	from     []byte      // go-smtp's reply under way
-	instead  reply.Reply // goes out instead of go-smtp's next reply
-	chunk    int64       // octets of a BDAT chunk still to come
-	waited   time.Duration
-	got      int64       // octets of the present message, and how long we waited for them
-	errors   int         // refused commands
-	refused  int         // refused recipients
-	commands int         // since the last accepted message
-	doom     reply.Reply // is sent at the next command, and then the connection is closed
-	last     bool        // close after the reply under way
+	from     []byte        // go-smtp's reply under way
+	instead  reply.Reply   // goes out instead of go-smtp's next reply
+	mute     bool          // go-smtp's next reply goes nowhere
+	held     []byte        // a command that was read within a message that it ends
+	chunk    int64         // octets of a BDAT chunk still to come
+	final    bool          // it is the last
+	within   bool          // between the first chunk and the last
+	got      int64         // octets of the present message
+	waited   time.Duration // for them
+	errors   int           // refused commands
+	refused  int           // refused recipients
+	commands int           // since the last accepted message
+	doom     reply.Reply   // is sent at the next command, and then the connection is closed
+	last     bool          // close after the reply under way
 
-	verified string      // what came from name
-	known    *Client     // the last that client returned
-	kept     atomic.Bool // a message was accepted since the last command
+	verified string  // what came from name
+	known    *Client // the last that client returned
 
 	err error // sticky: nothing is read or written any more
 
@@ -156,7 +158,7 @@ type engineLog struct{ log *slog.Logger }
 func (l engineLog) Printf(format string, v ...any) { l.log.Error(fmt.Sprintf(format, v...)) }
 func (l engineLog) Println(v ...any)               { l.log.Error(fmt.Sprint(v...)) }
 
-// Read gives go-smtp a command, a piece of a BDAT chunk, or what a message that we read ourselves left to say.
+// Read gives go-smtp a command, or the end of a message that we read ourselves.
 func (f *face) Read(p []byte) (n int, err error) {
 	w := f.w
 	if w.engine != f {
@@ -176,9 +178,6 @@ func (f *face) Read(p []byte) (n int, err error) {
 	}
 	if w.err != nil {
 		return 0, w.err
-	}
-	if w.chunk > 0 {
-		return w.readChunk(p)
 	}
 	if err := w.next(); err != nil {
 		return 0, err
@@ -322,95 +321,16 @@ func (w *wire) shrink() {
 	}
 }
 
-// errSlow: the message comes more slowly than Limits.MinRate.
-var errSlow = errors.New("smtpd: too slow")
-
-// pace reads octets of a message by read, within the idle time and not more slowly than the least rate. Only the time
-// spent waiting for the peer counts.
-func (w *wire) pace(read func(deadline time.Time) (int, error)) error {
-	begun := time.Now()
-	n, err := read(begun.Add(w.limits.Idle))
-	w.got += int64(n)
-	if err != nil {
-		return err
-	}
-	w.waited += time.Since(begun)
-	if w.waited > w.limits.RateGrace && float64(w.got) < w.waited.Seconds()*float64(w.limits.MinRate) {
-		return errSlow
-	}
-	return nil
-}
-
-// readData reads a message up to the end of data. go-smtp's own reader, which stands beneath r in
-// Session.Data, is then given the end of data alone. The buffer in between is empty: go-smtp gets
-// its commands one at a time, and next refuses octets that come with DATA.
-func (w *wire) readData(in *intake) error {
-	w.flush()
-	w.enlarge()
-	for w.err == nil {
-		if w.r == w.n {
-			err := w.pace(func(deadline time.Time) (int, error) {
-				err := w.fill(deadline, false)
-				return w.n, err
-			})
-			if err != nil {
-				return w.lost(err)
-			}
-		}
-		n, done := in.feed((*w.buf)[w.r:w.n])
-		w.r += n
-		if done {
-			w.feed = endOfData
-			return nil
-		}
-		if in.excess > w.limits.MessageSize { // it will never end
-			w.last = true
-			w.feed = endOfData
-			return nil
-		}
-	}
-	return w.err
-}
-
-// endOfData is fed to go-smtp, and only ever read.
-var endOfData = []byte(".\r\n")
-
-// readChunk reads octets of a BDAT chunk. Whatever cuts it short is an error that isn't io.EOF: go-smtp
-// would take that for the end of the chunk.
-func (w *wire) readChunk(p []byte) (n int, err error) {
-	if int64(len(p)) > w.chunk {
-		p = p[:w.chunk]
-	}
-	if w.r < w.n {
-		n = copy(p, (*w.buf)[w.r:w.n])
-		w.r += n
-		w.chunk -= int64(n)
-		return n, nil
-	}
-	w.flush()
-	err = w.pace(func(deadline time.Time) (int, error) {
-		if err := w.arm(deadline, false); err != nil {
-			return 0, err
-		}
-		n, err = w.nc.Read(p)
-		if n > 0 {
-			err = nil
-		}
-		return n, w.disarm(err)
-	})
-	w.chunk -= int64(n)
-	if err != nil {
-		return 0, w.lost(err)
-	}
-	return n, nil
-}
-
 // handshake turns the connection into one within TLS and hands it to a new engine.
 func (w *wire) handshake() error {
 	w.out = reply.New(220, reply.Enhanced{2, 0, 0}, "Ready to start TLS").Append(w.out)
 	w.flush()
 	if w.err != nil {
 		return w.err
+	}
+	if w.session != nil {
+		w.session.end()
+		w.session = nil
 	}
 	if err := w.raw.SetDeadline(time.Now().Add(min(w.limits.Idle, time.Minute))); err != nil {
 		return w.lost(err)
@@ -426,10 +346,6 @@ func (w *wire) handshake() error {
 		return w.lost(err)
 	}
 	w.srv.o.Metrics.tls("ok")
-	if w.session != nil {
-		w.session.end()
-		w.session = nil
-	}
 	state := tc.ConnectionState()
 	w.nc, w.tls = tc, tlsName(state.Version)+" "+tls.CipherSuiteName(state.CipherSuite)
 	w.helo, w.esmtp = "", false
