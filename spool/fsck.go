@@ -2,10 +2,14 @@ package spool
 
 import (
 	"context"
-	"errors"
+	"time"
 
+	"restante/spool/batch"
 	"restante/spool/blob"
 )
+
+// checkTimeout bounds one request, for an object of some megabytes.
+const checkTimeout = 2 * time.Minute
 
 // CheckOptions say what Check does beside looking.
 type CheckOptions struct {
@@ -23,10 +27,23 @@ type CheckProgress struct {
 	Octets         int64
 }
 
+// Kinds of Finding.
+const (
+	FoundDamaged   = "damaged"    // hashes don't fit, or the octets can't be decoded: the entries named are lost, unless Entry is empty
+	FoundHole      = "hole"       // a batch is missing in the middle of a stream, and no event says that it was deleted
+	FoundChain     = "chain"      // a batch doesn't follow from the one before
+	FoundAfterSeal = "after-seal" // a batch lies behind the end of its stream
+	FoundMissing   = "missing"    // the big object of an entry is not there
+	FoundOrphan    = "orphan"     // an object that nothing names any more
+	FoundUnsealed  = "unsealed"   // a stream has no end: its writer lives, or was killed
+	FoundStrange   = "strange"    // an object that is not ours
+	FoundFormat    = "format"     // restante.json is missing, foreign or too new
+)
+
 // Finding is one thing that is not as it should be.
 type Finding struct {
 	Key      string `json:"key"`             // the object
-	Kind     string `json:"kind"`            // "damaged", "unreadable", "hole", "chain", "after-seal", "orphan", "missing", "unsealed", "strange", "format"
+	Kind     string `json:"kind"`            // one of the Found constants
 	Entry    string `json:"entry,omitempty"` // the entry that suffers
 	Detail   string `json:"detail"`
 	Harmless bool   `json:"harmless,omitempty"` // costs room at most, no mail
@@ -55,7 +72,13 @@ func (r *CheckReport) OK() bool {
 	return true
 }
 
-// Check reads all of a store, offline or beside a running service.
+// Check reads all of a store, offline or beside a running service: hashes, chains, holes, orphans, entries
+// whose octets are missing. It needs nothing but the store. What can't be read is a Finding that names
+// the object, and everything else is checked all the same; an error is returned only when the store
+// itself fails or ctx ends, with the report so far.
 func Check(ctx context.Context, store blob.Store, o CheckOptions) (*CheckReport, error) {
-	return nil, errors.New("not yet")
+	c := &checker{o: o, src: objects{store: store, codec: batch.New(), timeout: checkTimeout}, rep: &CheckReport{Findings: []Finding{}},
+		deleted: map[string]Event{}, erased: map[string]bool{}, big: map[string]*Entry{}}
+	err := c.run(ctx)
+	return c.rep, err
 }
