@@ -301,5 +301,5 @@ func (e *Engine) observe(domain string, kind health.Kind, host, reply, reason st
 }
 
 func paceConfig(c Config, connections int, rate float64) pace.Config {
-	return pace.Config{Start: c.Start, Cap: connections, Rate: rate}
+	return pace.Config{Start: c.Start, Cap: connections, Rate: rate, WaitMin: c.LostWait}
 }

@@ -104,6 +104,7 @@ type Config struct {
 	BackoffMin  time.Duration // after the first 4xx of an entry; default 15 s
 	BackoffMax  time.Duration // the backoff doubles up to this; default 15 min
 	GiveUp      time.Duration // 4xx for this long, then parked; default 5 days
+	LostWait    time.Duration // after a lost connection all wait that long, then one goes first; default 1 s, doubles to 1 min
 	PauseRetry  time.Duration // after a pause of our own, one message is tried; default 5 min, doubles to 1 h
 }
 

@@ -39,6 +39,9 @@ func (w *worker) work(ctx context.Context) {
 	conn, err := g.dial(ctx, w.domain)
 	e.mu.Lock()
 	g.connecting--
+	if err == nil {
+		g.pace.Opened()
+	}
 	e.mu.Unlock()
 	if err != nil {
 		w.dialFailed(ctx, err)

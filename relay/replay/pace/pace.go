@@ -97,6 +97,7 @@ type Pace struct {
 
 	window   float64 // connections allowed in Open
 	conns    int     // open, or being opened
+	opening  int     // of those, being opened
 	inflight int     // messages started and not ended
 	trial    bool    // in Waiting: the message under way is the trial
 
@@ -146,7 +147,7 @@ func (p *Pace) Limit() int {
 // While waiting, and for the canary, open connections are kept for the release.
 func (p *Pace) Excess() bool { return p.phase == Open && p.conns > p.Limit() }
 
-// Connect asks for one more connection. When ok, it counts as open until Closed or Failed. When not,
+// Connect asks for one more connection. When ok, the caller says Opened and then Closed, or Failed. When not,
 // wait is how long until it is worth asking again; 0 means after the next event.
 func (p *Pace) Connect(now time.Time) (ok bool, wait time.Duration) {
 	if p.phase != Open {
@@ -161,8 +162,12 @@ func (p *Pace) Connect(now time.Time) (ok bool, wait time.Duration) {
 		return false, 0
 	}
 	p.conns++
+	p.opening++
 	return true, 0
 }
+
+// Opened says that a connection asked for by Connect has come to a session.
+func (p *Pace) Opened() { p.opening-- }
 
 // Closed says that a connection ended in good order, or after its last message was accounted for.
 func (p *Pace) Closed() { p.conns-- }
@@ -171,11 +176,14 @@ func (p *Pace) Closed() { p.conns-- }
 // timed out. While others work it sets the ceiling; alone it counts as a lost connection.
 func (p *Pace) Failed(now time.Time) {
 	p.conns--
-	if p.conns > 0 && p.phase == Open {
+	p.opening--
+	if p.conns > p.opening && p.phase == Open {
 		p.ceiling = p.conns
 		p.window = min(p.window, float64(p.conns))
-		p.hold = double(p.hold, p.cfg.HoldMin, p.cfg.HoldMax)
-		p.holdUntil = now.Add(p.hold)
+		if !now.Before(p.holdUntil) { // several refused at once are one refusal
+			p.hold = double(p.hold, p.cfg.HoldMin, p.cfg.HoldMax)
+			p.holdUntil = now.Add(p.hold)
+		}
 		return
 	}
 	if p.phase == Open || !now.Before(p.until) {
@@ -252,9 +260,9 @@ func (p *Pace) accepted(now time.Time) {
 	case p.phase != Open:
 		p.phase, p.resume = Open, Open
 		p.window = float64(p.cfg.Start)
-	case p.conns >= p.Limit() && !now.Before(p.holdUntil):
+	case p.conns-p.opening >= p.Limit() && !now.Before(p.holdUntil):
 		p.window = min(p.window+1/p.window, float64(p.cfg.Cap))
-		if p.conns > p.ceiling {
+		if p.conns-p.opening > p.ceiling {
 			p.hold, p.ceiling = 0, 0 // the limit has gone
 		}
 	}
@@ -262,8 +270,8 @@ func (p *Pace) accepted(now time.Time) {
 
 func (p *Pace) deferred(now time.Time) {
 	p.deferredRow++
-	if p.phase == Open && p.deferredRow < DeferredRow {
-		return
+	if p.deferredRow < DeferredRow {
+		return // mailboxes may be full, or it asks to come back; the next one goes at once
 	}
 	if p.phase == Open {
 		p.phase, p.resume = Canary, Canary
