@@ -110,10 +110,14 @@ func parseJournalLine(text []byte) (ev Event, ok bool) {
 	return ev, json.Unmarshal(event, &ev) == nil
 }
 
+func journalLine(event []byte) []byte {
+	line := fmt.Appendf(make([]byte, 0, len(event)+10), "%08x ", crc32.Checksum(event, castagnoli))
+	return append(append(line, event...), '\n')
+}
+
 // write appends an event. When it returns nil the event outlives the process.
 func (j *journal) write(event []byte) (*segment, error) {
-	line := fmt.Appendf(make([]byte, 0, len(event)+10), "%08x ", crc32.Checksum(event, castagnoli))
-	line = append(append(line, event...), '\n')
+	line := journalLine(event)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.active != nil && j.active.size >= segmentMax {

@@ -67,7 +67,7 @@ func Open(ctx context.Context, o Options) (*Spool, error) {
 	}
 	s.ctx, s.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	s.vigil = &vigil{store: o.Store, dir: o.DataDir, node: s.node.Node, minFree: o.Limits.MinFree, log: o.Log, metrics: o.Metrics,
-		ctx: s.ctx, spawn: s.spawn, woken: make(chan struct{})}
+		ctx: s.ctx, spawn: s.spawn}
 	s.mail = &queue{limits: o.Limits, gather: true}
 	s.ledger = &queue{limits: o.Limits}
 	s.ledger.limits.LanesMax = 1

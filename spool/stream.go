@@ -74,10 +74,37 @@ func (w *stream) position() (id StreamID, pos Position, used bool) {
 }
 
 func (w *stream) run() {
-	for g := range w.groups {
-		w.commit(g)
-		w.q.free(w, g)
+	for {
+		var idle <-chan time.Time
+		if _, _, used := w.position(); used && w.lane > 0 {
+			idle = time.After(laneIdle)
+		}
+		select {
+		case g, ok := <-w.groups:
+			if !ok {
+				return
+			}
+			w.commit(g)
+			w.q.free(w, g)
+		case <-idle:
+			w.rest()
+		}
 	}
+}
+
+// laneIdle is how long a lane beyond the first may be idle before its stream is sealed, so that nobody need follow it.
+const laneIdle = time.Minute
+
+// rest seals the stream of a lane that is idle. Should that fail, the next start seals it.
+func (w *stream) rest() {
+	ctx, cancel := context.WithTimeout(w.s.ctx, w.s.o.Limits.PutTimeout)
+	defer cancel()
+	if err := w.seal(ctx); err != nil {
+		w.s.log.Warn("an idle stream could not be sealed", "stream", w.current().String(), "err", err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.id, w.pos, w.used = w.s.newStreamID(w.id.Ledger, w.lane), Position{}, false
 }
 
 // commit settles a group, whatever it takes, and tells all who wait for it.

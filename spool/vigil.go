@@ -43,7 +43,6 @@ type vigil struct {
 	dead    bool          // an own call failed too
 	asking  chan struct{} // closed when the call under way ends; nil: none
 	nursing bool          // the goroutine that waits for the store's return runs
-	woken   chan struct{} // closed when the store has returned
 	etag    string        // of the probe object
 
 	spaceAt  time.Time
@@ -70,8 +69,6 @@ func (v *vigil) well() {
 	}
 	v.log.Info("store answers again", "store", v.store.String(), "after", time.Since(v.bad).Round(time.Millisecond))
 	v.bad, v.why, v.dead = time.Time{}, nil, false
-	close(v.woken)
-	v.woken = make(chan struct{})
 	v.metrics.available(true)
 }
 
@@ -255,20 +252,7 @@ func (v *vigil) space() error {
 	return v.spaceErr
 }
 
-// pause waits before another try: 50 ms, then twice as long each time up to a second, or until the store has returned.
+// pause waits before another try: 50 ms, then twice as long each time, up to a second.
 func (v *vigil) pause(ctx context.Context, try int) {
-	d := time.Second
-	if try < 5 {
-		d = 50 * time.Millisecond << try
-	}
-	v.mu.Lock()
-	woken := v.woken
-	v.mu.Unlock()
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-woken:
-	case <-ctx.Done():
-	}
+	wait(ctx, min(time.Second, 50*time.Millisecond<<min(try, 5)))
 }
