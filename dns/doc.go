@@ -1,0 +1,78 @@
+// Package dns is a caching stub resolver on github.com/miekg/dns. It asks the resolvers of /etc/resolv.conf, or
+// those it is given, and answers as *net.Resolver does, so that libraries which want one can have it.
+//
+// What it adds:
+//   - A bounded cache with the TTLs of the records, and of what isn't there (RFC 2308). Failures are held for a second (RFC 9520).
+//   - One query on the wire for any number of callers; each caller's context ends its own wait only.
+//   - Answers outlive failures (RFC 8767): when the resolvers fail or are slow, the last answer is given on for
+//     up to two weeks, while the query goes on. [Resolver.Lasting] goes further: there a name that is denied outright keeps its
+//     last addresses too, since a primary's address must outlive its DNS.
+//   - Errors are *net.DNSError: IsNotFound for a name or record that doesn't exist (errors.Is tells [ErrNoDomain] from
+//     [ErrNoRecord]), IsTemporary for SERVFAIL and its like, IsTimeout with IsTemporary for silence.
+//   - UDP with EDNS of 1,232 octets, TCP when an answer is cut (RFC 7766), plain DNS where EDNS is refused.
+//
+// It also has what mail needs: [MXHosts] and [Resolver.VerifiedName].
+package dns
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// Reasons inside a *net.DNSError with IsNotFound.
+var (
+	ErrNoDomain = errors.New("no such domain") // NXDOMAIN: nothing of any type, nor below it
+	ErrNoRecord = errors.New("no such record") // the name may exist, this type of record doesn't
+)
+
+// Defaults of Options.
+const (
+	DefaultTimeout     = 2 * time.Second
+	DefaultCacheSize   = 10000
+	DefaultMaxTTL      = 24 * time.Hour
+	DefaultNegativeTTL = time.Hour
+	DefaultStale       = 14 * 24 * time.Hour
+)
+
+const (
+	attempts    = 2                       // rounds over all servers
+	patience    = 1800 * time.Millisecond // RFC 8767 5: longer nobody waits who could have an old answer
+	recheck     = 30 * time.Second        // RFC 8767 5: with an old answer at hand, how soon failed servers are asked again
+	failureHold = time.Second             // RFC 9520 3.2: without one
+	maxRecords  = 200                     // of one answer that are looked at
+	ednsSize    = 1232                    // octets: fits any path without fragments
+)
+
+// Options configure a Resolver. The zero value is the system's resolvers.
+type Options struct {
+	Servers     []string      // "address:port" or "address"; default: those of /etc/resolv.conf, read again when it changes
+	HostsFile   string        // default "/etc/hosts" with the system's resolvers, none with Servers; "none" for none
+	Timeout     time.Duration // for one server's answer
+	CacheSize   int           // names and types kept
+	MaxTTL      time.Duration // bound of the TTL of what exists
+	NegativeTTL time.Duration // bound of the TTL of what doesn't
+	Stale       time.Duration // how long an answer outlives its TTL while the resolvers fail; negative: not at all
+	Log         *slog.Logger
+	Exchange    Exchange // how a server is asked; default: UDP and TCP
+}
+
+func or[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// notFound is the error for what doesn't exist.
+func notFound(name string, why error) *net.DNSError {
+	return &net.DNSError{UnwrapErr: why, Err: why.Error(), Name: name, IsNotFound: true}
+}
+
+// IsNotFound reports that an error says "doesn't exist", not "can't be known now".
+func IsNotFound(err error) bool {
+	var e *net.DNSError
+	return errors.As(err, &e) && e.IsNotFound
+}

@@ -1,0 +1,205 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Exchange asks one server ("address:port") and returns its answer, of any rcode. An error means that there was none.
+type Exchange func(ctx context.Context, q *dns.Msg, server string) (*dns.Msg, error)
+
+// exchange is Exchange over the network: UDP first, TCP if the answer was cut.
+func exchange(ctx context.Context, q *dns.Msg, server string) (*dns.Msg, error) {
+	a, err := ask(ctx, q, "udp", server)
+	if err != nil || !a.Truncated {
+		return a, err
+	}
+	return ask(ctx, q, "tcp", server)
+}
+
+// ask sends q and waits for what answers it. Over UDP other packets are passed over: they may be late or forged.
+func ask(ctx context.Context, q *dns.Msg, network, server string) (*dns.Msg, error) {
+	nc, err := new(net.Dialer).DialContext(ctx, network, server)
+	if err != nil {
+		return nil, err
+	}
+	defer nc.Close()
+	// miekg/dns heeds deadlines only, so an end of ctx closes the socket.
+	defer context.AfterFunc(ctx, func() { nc.Close() })()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := nc.SetDeadline(deadline); err != nil {
+			return nil, err
+		}
+	}
+	c := &dns.Conn{Conn: nc, UDPSize: ednsSize}
+	if err := c.WriteMsg(q); err != nil {
+		return nil, err
+	}
+	for {
+		a, err := c.ReadMsg()
+		var ne net.Error
+		switch {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err != nil && (network == "tcp" || errors.As(err, &ne) || errors.Is(err, net.ErrClosed)):
+			return nil, err
+		case err == nil && answers(a, q):
+			return a, nil
+		case network == "tcp":
+			return nil, errors.New("the answer is to another question")
+		}
+	}
+}
+
+// answers reports that a is an answer to q.
+func answers(a, q *dns.Msg) bool {
+	if a.Id != q.Id || !a.Response || len(a.Question) > 1 {
+		return false
+	}
+	if len(a.Question) == 0 { // some servers leave it out when they refuse
+		return a.Rcode != dns.RcodeSuccess && a.Rcode != dns.RcodeNameError
+	}
+	x, y := a.Question[0], q.Question[0]
+	return x.Qtype == y.Qtype && x.Qclass == y.Qclass && strings.EqualFold(x.Name, y.Name)
+}
+
+// query asks the servers in turn until one answers for good: NOERROR or NXDOMAIN.
+func (r *Resolver) query(ctx context.Context, name string, qtype uint16) (*dns.Msg, error) {
+	servers := r.servers()
+	if len(servers) == 0 {
+		return nil, &net.DNSError{Err: "no resolvers are configured", Name: name, IsTemporary: true}
+	}
+	var last *net.DNSError
+	for range attempts {
+		for _, s := range servers {
+			a, err := r.askOne(ctx, name, qtype, s)
+			if err == nil {
+				return a, nil
+			}
+			if last == nil || last.IsTimeout || !err.IsTimeout { // what a server said tells more than another's silence
+				last = err
+			}
+			if ctx.Err() != nil {
+				return nil, last
+			}
+		}
+	}
+	return nil, last
+}
+
+func (r *Resolver) askOne(ctx context.Context, name string, qtype uint16, server string) (*dns.Msg, *net.DNSError) {
+	ctx, cancel := context.WithTimeout(ctx, or(r.o.Timeout, DefaultTimeout))
+	defer cancel()
+	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype)
+	q.SetEdns0(ednsSize, false)
+	a, err := r.ask(ctx, q, server)
+	if err == nil && (a.Rcode == dns.RcodeFormatError || a.Rcode == dns.RcodeNotImplemented || a.Rcode == dns.RcodeBadVers) {
+		q.Extra, q.Id = nil, dns.Id() // it may not know EDNS (RFC 6891 7)
+		a, err = r.ask(ctx, q, server)
+	}
+	var ne net.Error
+	switch {
+	case err != nil && (errors.Is(err, context.DeadlineExceeded) || (errors.As(err, &ne) && ne.Timeout())):
+		return nil, &net.DNSError{UnwrapErr: err, Err: "no answer in time", Name: name, Server: server, IsTimeout: true, IsTemporary: true}
+	case err != nil:
+		return nil, &net.DNSError{UnwrapErr: err, Err: err.Error(), Name: name, Server: server, IsTemporary: true}
+	case a.Rcode != dns.RcodeSuccess && a.Rcode != dns.RcodeNameError:
+		return nil, &net.DNSError{Err: fmt.Sprintf("the resolver answered %s", dns.RcodeToString[a.Rcode]), Name: name, Server: server, IsTemporary: true}
+	}
+	return a, nil
+}
+
+// system is what resolv.conf and the hosts file say, read again when they change.
+type system struct {
+	mu            sync.Mutex
+	checked       time.Time
+	conf          *dns.ClientConfig
+	confTime      time.Time
+	hosts         map[string][]string // lower-case name to addresses
+	hostsTime     time.Time
+	hostsFile     string
+	confFile      string
+	serversPinned []string
+}
+
+// refresh looks at the files at most every five seconds.
+func (s *system) refresh() {
+	if now := time.Now(); now.Sub(s.checked) < 5*time.Second {
+		return
+	} else {
+		s.checked = now
+	}
+	if st, err := os.Stat(s.confFile); err == nil && s.serversPinned == nil && !st.ModTime().Equal(s.confTime) {
+		if conf, err := dns.ClientConfigFromFile(s.confFile); err == nil { // an unreadable one leaves the last in force
+			s.conf, s.confTime = conf, st.ModTime()
+		}
+	}
+	if s.hostsFile == "" {
+		return
+	}
+	if st, err := os.Stat(s.hostsFile); err == nil && !st.ModTime().Equal(s.hostsTime) {
+		if b, err := os.ReadFile(s.hostsFile); err == nil {
+			s.hosts, s.hostsTime = parseHosts(string(b)), st.ModTime()
+		}
+	}
+}
+
+func parseHosts(text string) map[string][]string {
+	hosts := map[string][]string{}
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		f := strings.Fields(line)
+		if len(f) < 2 || net.ParseIP(f[0]) == nil {
+			continue
+		}
+		for _, name := range f[1:] {
+			name = strings.ToLower(strings.TrimSuffix(name, "."))
+			hosts[name] = append(hosts[name], f[0])
+		}
+	}
+	return hosts
+}
+
+// servers returns the resolvers to ask.
+func (r *Resolver) servers() []string {
+	s := &r.system
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refresh()
+	if s.serversPinned != nil || s.conf == nil {
+		return s.serversPinned
+	}
+	out := make([]string, 0, len(s.conf.Servers))
+	for _, a := range s.conf.Servers {
+		out = append(out, net.JoinHostPort(a, s.conf.Port))
+	}
+	return out
+}
+
+// inHosts returns a name's addresses in the hosts file.
+func (r *Resolver) inHosts(name string) []string {
+	s := &r.system
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refresh()
+	return append([]string(nil), s.hosts[strings.ToLower(name)]...)
+}
+
+// candidates are the names that a host name may stand for: a single label is searched for as resolv.conf says.
+func (r *Resolver) candidates(name string) []string {
+	s := &r.system
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if strings.Contains(name, ".") || s.conf == nil {
+		return []string{name}
+	}
+	return s.conf.NameList(name)
+}

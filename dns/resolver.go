@@ -1,0 +1,309 @@
+package dns
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/net/idna"
+)
+
+// Resolver answers lookups. Safe for concurrent use.
+type Resolver struct {
+	o      Options
+	ask    Exchange
+	log    *slog.Logger
+	system system
+
+	mu      sync.Mutex
+	entries map[key]*list.Element // of *entry
+	used    *list.List            // most recently used first
+	flights map[key]*flight
+}
+
+type key struct {
+	name  string // lower case, without the last dot
+	qtype uint16
+}
+
+// entry is what is known about a key.
+type entry struct {
+	key  key
+	last *answer // positive or negative, never nil
+	good *answer // the last positive one
+	hold time.Time
+}
+
+// answer is a positive or negative answer.
+type answer struct {
+	records []dns.RR // of the type asked for
+	err     error    // ErrNoDomain or ErrNoRecord
+	expires time.Time
+}
+
+// flight is a query on the wire; its answer is there when done is closed.
+type flight struct {
+	done   chan struct{}
+	answer *answer
+	err    error
+}
+
+// New returns a resolver. It fails on servers that aren't addresses.
+func New(o Options) (*Resolver, error) {
+	r := &Resolver{o: o, ask: o.Exchange, log: o.Log, entries: map[key]*list.Element{}, used: list.New(), flights: map[key]*flight{}}
+	if r.ask == nil {
+		r.ask = exchange
+	}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	r.system.confFile, r.system.hostsFile = "/etc/resolv.conf", o.HostsFile
+	if r.system.hostsFile == "" && len(o.Servers) == 0 {
+		r.system.hostsFile = "/etc/hosts"
+	}
+	if r.system.hostsFile == "none" {
+		r.system.hostsFile = ""
+	}
+	for _, s := range o.Servers {
+		host, port, err := net.SplitHostPort(s)
+		if err != nil {
+			host, port = strings.Trim(s, "[]"), "53"
+		}
+		if net.ParseIP(host) == nil {
+			return nil, &net.AddrError{Err: "a resolver is written address or address:port", Addr: s}
+		}
+		r.system.serversPinned = append(r.system.serversPinned, net.JoinHostPort(host, port))
+	}
+	return r, nil
+}
+
+// Lasting is a Resolver for which a name that once had records always has: where the resolvers now say that it
+// doesn't exist, it gives the last ones, as long as they are in the cache and no older than Options.Stale.
+type Lasting struct{ r *Resolver }
+
+// Lasting returns the view of r that is meant for the primaries' names.
+func (r *Resolver) Lasting() Lasting { return Lasting{r} }
+
+// normal returns the name as it is asked for, or an error if it can't be a name.
+func normal(name string) (string, error) {
+	n := strings.TrimSuffix(name, ".")
+	for i := range len(n) {
+		if n[i] >= 0x80 {
+			a, err := idna.Lookup.ToASCII(n)
+			if err != nil {
+				return "", notFound(name, errors.Join(ErrNoDomain, err))
+			}
+			n = a
+			break
+		}
+	}
+	bad := n == "" || len(n) > 253
+	for i := 0; i < len(n) && !bad; i++ {
+		bad = n[i] <= 0x20 || n[i] >= 0x7f || n[i] == '\\' || n[i] == '"'
+	}
+	if _, ok := dns.IsDomainName(n); !ok || bad {
+		return "", notFound(name, ErrNoDomain)
+	}
+	return strings.ToLower(n), nil
+}
+
+// lookup returns the records of a type. lasting prefers old records to a denial.
+func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16, lasting bool) ([]dns.RR, error) {
+	n, err := normal(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, canceled(name, context.Cause(ctx))
+	}
+	k := key{n, qtype}
+	r.mu.Lock()
+	e, now := r.get(k), time.Now()
+	stale := r.stale(e, now, lasting)
+	if e != nil && now.Before(e.last.expires) {
+		last := e.last
+		r.mu.Unlock()
+		return last.result(name, stale, lasting)
+	}
+	if stale != nil && now.Before(e.hold) {
+		r.mu.Unlock()
+		return stale.result(name, nil, false)
+	}
+	f := r.fly(k)
+	r.mu.Unlock()
+
+	var slow <-chan time.Time
+	if stale != nil {
+		t := time.NewTimer(patience)
+		defer t.Stop()
+		slow = t.C
+	}
+	select {
+	case <-f.done:
+	case <-slow:
+		return stale.result(name, nil, false)
+	case <-ctx.Done():
+		return nil, canceled(name, context.Cause(ctx))
+	}
+	if f.err == nil {
+		return f.answer.result(name, stale, lasting)
+	}
+	if stale != nil {
+		r.log.Warn("the resolvers fail, going on with the last answer", "name", name, "type", dns.TypeToString[qtype], "err", f.err)
+		return stale.result(name, nil, false)
+	}
+	return nil, f.err
+}
+
+func canceled(name string, cause error) error {
+	return &net.DNSError{UnwrapErr: cause, Err: cause.Error(), Name: name, IsTemporary: true, IsTimeout: errors.Is(cause, context.DeadlineExceeded)}
+}
+
+// result is an answer as lookup returns it.
+func (a *answer) result(name string, stale *answer, lasting bool) ([]dns.RR, error) {
+	if a.err == nil {
+		return a.records, nil
+	}
+	if lasting && stale != nil && stale.err == nil {
+		return stale.records, nil
+	}
+	return nil, notFound(name, a.err)
+}
+
+// stale returns the answer that may be given on while the resolvers fail, or nil. A name that didn't exist isn't one of
+// those: mail would be refused for it. For lasting lookups it is the last positive answer, if there ever was one.
+func (r *Resolver) stale(e *entry, now time.Time, lasting bool) *answer {
+	if e == nil {
+		return nil
+	}
+	a := e.last
+	if lasting && e.good != nil {
+		a = e.good
+	}
+	if errors.Is(a.err, ErrNoDomain) || now.After(a.expires.Add(or(r.o.Stale, DefaultStale))) {
+		return nil
+	}
+	return a
+}
+
+// get returns the entry of a key and marks it as used. The caller holds mu.
+func (r *Resolver) get(k key) *entry {
+	el, ok := r.entries[k]
+	if !ok {
+		return nil
+	}
+	r.used.MoveToFront(el)
+	return el.Value.(*entry)
+}
+
+// fly starts the query for a key, or joins the one that is under way. The caller holds mu.
+func (r *Resolver) fly(k key) *flight {
+	if f, ok := r.flights[k]; ok {
+		return f
+	}
+	f := &flight{done: make(chan struct{})}
+	r.flights[k] = f
+	// Not the caller's context: others may wait for the same answer. query is bounded by attempts and timeouts.
+	go func() {
+		msg, err := r.query(context.Background(), k.name, k.qtype)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.flights, k)
+		if err != nil {
+			f.err = err
+			r.failed(k, f)
+		} else {
+			f.answer = r.read(k, msg)
+			r.keep(k, f.answer)
+		}
+		close(f.done)
+	}()
+	return f
+}
+
+// failed notes that the servers failed: an old answer serves for a while, and without one the failure does, for a moment.
+func (r *Resolver) failed(k key, f *flight) {
+	now := time.Now()
+	if e := r.get(k); r.stale(e, now, true) != nil {
+		e.hold = now.Add(recheck)
+		return
+	}
+	r.flights[k] = f // joined by everybody who asks meanwhile
+	time.AfterFunc(failureHold, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.flights[k] == f {
+			delete(r.flights, k)
+		}
+	})
+}
+
+// keep puts an answer into the cache and the least used one out, if it is full.
+func (r *Resolver) keep(k key, a *answer) {
+	e := r.get(k)
+	if e == nil {
+		e = &entry{key: k}
+		r.entries[k] = r.used.PushFront(e)
+		if r.used.Len() > or(r.o.CacheSize, DefaultCacheSize) {
+			old := r.used.Remove(r.used.Back()).(*entry)
+			delete(r.entries, old.key)
+		}
+	}
+	e.last, e.hold = a, time.Time{}
+	if a.err == nil {
+		e.good = a
+	}
+}
+
+// read takes the records asked for out of an answer, following its aliases (RFC 1034 3.6.2), and finds out how long they hold.
+func (r *Resolver) read(k key, msg *dns.Msg) *answer {
+	now := time.Now()
+	a := &answer{}
+	ttl := or(r.o.MaxTTL, DefaultMaxTTL)
+	owner := dns.Fqdn(k.name)
+	answers := msg.Answer[:min(len(msg.Answer), maxRecords)]
+	for range 10 { // aliases of aliases
+		alias := ""
+		for _, rr := range answers {
+			h := rr.Header()
+			if h.Class != dns.ClassINET || !strings.EqualFold(h.Name, owner) {
+				continue
+			}
+			if h.Rrtype == k.qtype {
+				a.records = append(a.records, rr)
+				ttl = min(ttl, time.Duration(h.Ttl)*time.Second)
+			} else if c, ok := rr.(*dns.CNAME); ok {
+				alias = c.Target
+				ttl = min(ttl, time.Duration(h.Ttl)*time.Second)
+			}
+		}
+		if len(a.records) > 0 || alias == "" {
+			break
+		}
+		owner = alias
+	}
+	if len(a.records) == 0 {
+		a.err, ttl = ErrNoRecord, r.negativeTTL(msg)
+		if msg.Rcode == dns.RcodeNameError {
+			a.err = ErrNoDomain
+		}
+	}
+	a.expires = now.Add(ttl)
+	return a
+}
+
+// negativeTTL is how long a denial holds (RFC 2308 5): not at all without a SOA record.
+func (r *Resolver) negativeTTL(msg *dns.Msg) time.Duration {
+	for _, rr := range msg.Ns {
+		if soa, ok := rr.(*dns.SOA); ok {
+			return min(or(r.o.NegativeTTL, DefaultNegativeTTL), time.Duration(min(soa.Hdr.Ttl, soa.Minttl))*time.Second)
+		}
+	}
+	return 0
+}
