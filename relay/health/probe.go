@@ -23,7 +23,7 @@ type Prober interface {
 // Probed is what a probe found.
 type Probed struct {
 	Observation               // Good, Lost or Ban
-	Remote      string        // "address:port" that answered, "" if none
+	Remote      string        // as smtpc.Conn.Remote has it, "" if none answered
 	Offers      *smtpc.Offers // nil if it didn't come as far as EHLO
 	Refused     []string      // known recipients that were refused
 }
@@ -185,7 +185,7 @@ func (p prober) Probe(ctx context.Context, t smtpc.Target, rcpts []string) Probe
 	defer c.Close()
 	offers := c.Offers()
 	out := Probed{Remote: c.Remote(), Offers: &offers}
-	out.Host = t.Host + " [" + hostOf(c.Remote()) + "]"
+	out.Host = c.Remote()
 	out.Kind = Good
 	if len(rcpts) == 0 {
 		c.Quit()

@@ -276,8 +276,14 @@ func unresolved(err error) bool {
 	return errors.As(err, &d)
 }
 
-// hostOf returns the IP address of "ip:port", "" if there is none.
+// hostOf returns the IP address of what smtpc.Conn.Remote says, "host [address]:port" or
+// "address:port", "" if there is none.
 func hostOf(remote string) string {
+	if _, rest, ok := strings.Cut(remote, "["); ok {
+		if in, _, ok := strings.Cut(rest, "]"); ok {
+			remote = in
+		}
+	}
 	if ap, err := netip.ParseAddrPort(remote); err == nil {
 		return ap.Addr().String()
 	}
