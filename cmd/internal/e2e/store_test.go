@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,8 +16,8 @@ import (
 func s3Options(s *s3test.Server, primary string) node.Options {
 	return node.Options{
 		Primary: primary,
-		Store:   fmt.Sprintf("s3://%s/mail?endpoint=%s&region=%s", s3test.Bucket, s.Endpoint, s3test.Region),
-		Env:     []string{"AWS_ACCESS_KEY_ID=" + s3test.AccessKey, "AWS_SECRET_ACCESS_KEY=" + s3test.SecretKey},
+		Store:   s.URL("mail"),
+		Env:     s.Env(),
 		Extra:   "probe_interval = \"1s\"\nrecipients = [\"@\"]\n",
 		SMTP:    "max_sessions_per_address = 1000",
 	}
@@ -40,7 +39,7 @@ func TestMachineIsLostWithAllItsDisks(t *testing.T) {
 	if sent.Accepted != 1000 {
 		t.Fatal(sent)
 	}
-	puts, err := n.Metric(t.Context(), "restante_spool_batches_total", `kind="mail"`)
+	puts, err := n.Metric(t.Context(), "restante_spool_batches_total", `stream="mail"`)
 	if err != nil || puts > 40 {
 		t.Errorf("%v mail batches for 1,000 messages, want at most 40 (%v)", puts, err)
 	}

@@ -51,28 +51,37 @@ type Server struct {
 // Start starts a server with an empty bucket and stops it at the end of the test. args are more of its arguments, such as "--keep-alive".
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	program, err := find()
-	if err != nil {
+	if _, err := find(); err != nil {
 		if os.Getenv("RESTANTE_TEST_REQUIRE") == "1" {
 			t.Fatal(err)
 		}
 		t.Skip(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	s, err := Launch(t.TempDir(), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// Launch is Start for a program: the bucket is made in dir, and the caller stops the server.
+func Launch(dir string, args ...string) (*Server, error) {
+	program, err := find()
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
 	addr := l.Addr().String()
 	l.Close()
-	s := &Server{Endpoint: "http://" + addr, Dir: t.TempDir(), addr: addr, program: program, args: args}
+	s := &Server{Endpoint: "http://" + addr, Dir: dir, addr: addr, program: program, args: args}
 	if err := os.Mkdir(filepath.Join(s.Dir, Bucket), 0o755); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	t.Cleanup(s.Stop)
-	if err := s.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return s, s.Start()
 }
 
 // find looks in PATH and where "go install" puts programs.

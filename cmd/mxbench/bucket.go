@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"restante/cmd/internal/load"
+	"restante/cmd/internal/node"
+	"restante/spool/blob"
+	"restante/spool/blob/s3test"
+)
+
+// onBucket runs f with a node that keeps its mail in a bucket on this machine.
+func (c *comparison) onBucket(ctx context.Context, f func(*restanteMX) error) (err error) {
+	dir, err := os.MkdirTemp(c.dir, "s3-")
+	if err != nil {
+		return err
+	}
+	server, err := s3test.Launch(dir)
+	if err != nil {
+		return err
+	}
+	defer server.Stop()
+	s, err := startRestante(ctx, c, node.Options{Store: server.URL("mail"), Env: server.Env()})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.remove()) }()
+	return f(s)
+}
+
+// s3 counts what mail costs in a bucket.
+func (c *comparison) s3(ctx context.Context) error {
+	const messages = 1000
+	return c.onBucket(ctx, func(s *restanteMX) error {
+		for _, sessions := range []int{50, 1} {
+			before, err := s.n.Metric(ctx, "restante_spool_batches_total", `stream="mail"`)
+			if err != nil {
+				before = 0 // no batch yet
+			}
+			sent := load.Send(ctx, c.load(s.addr(), messages, sessions, true))
+			if sent.Accepted != messages {
+				return fmt.Errorf("of %d messages: %v", messages, sent)
+			}
+			after, err := s.n.Metric(ctx, "restante_spool_batches_total", `stream="mail"`)
+			if err != nil {
+				return err
+			}
+			c.row(fmt.Sprintf("bucket on this machine: 1,000 messages, %d sessions", sessions), "",
+				fmt.Sprintf("%.0f/s, %.0f mail PUTs", sent.Rate(), after-before), "")
+		}
+		return nil
+	})
+}
+
+// idle counts the requests of a node that has nothing to do, and what a month of them costs at S3's prices.
+func (c *comparison) idle(ctx context.Context) error {
+	const watch = 2 * time.Minute
+	return c.onBucket(ctx, func(s *restanteMX) error {
+		bill := func() (b blob.Bill, err error) {
+			for _, op := range []struct {
+				name string
+				to   *int64
+			}{{"put", &b.Puts}, {"list", &b.Lists}, {"get", &b.Gets}} {
+				n, err := s.n.Metric(ctx, "restante_store_calls_total", fmt.Sprintf("op=%q", op.name))
+				if err != nil {
+					n = 0 // none yet
+				}
+				*op.to = int64(n)
+			}
+			return b, nil
+		}
+		first, err := bill()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-time.After(watch):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		last, err := bill()
+		if err != nil {
+			return err
+		}
+		spent := last.Sub(first)
+		month := spent.Dollars() * float64(30*24*time.Hour/watch)
+		c.row("bucket, idle", "", fmt.Sprintf("%v in %v", spent, watch), fmt.Sprintf("$%.3f a month", month))
+		return nil
+	})
+}
