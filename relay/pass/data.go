@@ -56,6 +56,9 @@ func (t *transaction) pass(ctx context.Context, m *message) reply.Reply {
 			if rep.Positive() {
 				t.h.learn(ctx, t.rcpts)
 				t.h.o.Metrics.passed(m.body.Size())
+				if t.h.o.Passed != nil {
+					t.h.o.Passed(domain)
+				}
 			} else {
 				t.h.o.Metrics.refused("primary")
 			}

@@ -78,6 +78,7 @@ type Options struct {
 	Primaries Primaries
 	Known     Known                                 // nil: nothing is known
 	Kept      func(domains []string, reason string) // an entry was kept; must not block. May be nil
+	Passed    func(domain string)                   // the primary took a message; must not block. May be nil
 	Note      func(evs ...spool.Event)              // records Learned events lazily; must not block. May be nil
 	MaxSize   int64                                 // octets, of Offers; 0: no limit of our own
 

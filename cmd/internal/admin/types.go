@@ -158,11 +158,19 @@ type Declaration struct {
 // Replay is how the replay of a domain stands.
 type Replay struct {
 	Domain      string       `json:"domain"`
-	State       string       `json:"state"` // idle, running, waiting, paused, manual
+	State       string       `json:"state"` // idle, waiting, lease, canary, running, backoff, paused, manual, stopped
 	Reason      string       `json:"reason,omitempty"`
 	Done        int64        `json:"done"`
 	Total       int64        `json:"total"`
+	Pending     int64        `json:"pending"`
+	Delivered   int64        `json:"delivered"`
 	Parked      int64        `json:"parked"`
+	Deferred    int64        `json:"deferred"` // attempts that got 4xx
+	Lost        int64        `json:"lost"`     // attempts whose connection was lost
+	Unknown     int64        `json:"unknown"`  // of those: the final dot was sent, no reply was seen
+	Next        time.Time    `json:"next,omitzero"`
+	LastReply   string       `json:"last_reply,omitempty"` // that was not 2xx
+	By          string       `json:"by,omitempty"`
 	Rate        float64      `json:"rate"` // pairs a second
 	Connections int          `json:"connections"`
 	Left        float64      `json:"left_s,omitempty"` // seconds, 0: unknown
@@ -195,7 +203,9 @@ type RunResult struct {
 	Selected  int64        `json:"selected"`
 	Delivered int64        `json:"delivered"`
 	Parked    int64        `json:"parked"`
-	Deferred  int64        `json:"deferred"`
+	Deferred  int64        `json:"deferred"` // 4xx or a lost connection: pending as before
+	Skipped   int64        `json:"skipped"`  // being sent by somebody else, or in no state to be sent
+	Octets    int64        `json:"octets"`
 	DryRun    bool         `json:"dry_run,omitempty"`
 	Pairs     []spool.Pair `json:"pairs,omitempty"` // of a dry run, at most 1,000
 	Problem   string       `json:"problem,omitempty"`

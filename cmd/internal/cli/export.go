@@ -116,7 +116,7 @@ func (c *command) exportOffline(ctx context.Context, url string, o spool.ExportO
 	if f.state != "" || f.Outage != "" {
 		return spool.ExportReport{}, admin.Errorf(admin.KindUsage, "leave them out, or ask the running node (without --store)", "--state and --outage need the index, which --store does without")
 	}
-	store, err := c.openStore(ctx, url)
+	store, err := c.openStore(ctx, url, true)
 	if err != nil {
 		return spool.ExportReport{}, err
 	}
@@ -167,20 +167,28 @@ func (c *command) exportOnline(ctx context.Context, o spool.ExportOptions, f *fi
 		ended <- err
 		pw.CloseWithError(errors.Join(err, io.EOF)) // whoever reads on sees why
 	}()
-	x, err := spool.NewExporter(o)
+	box, err := spool.NewMailbox(o.Format, o.Dir, o.Writer)
 	if err != nil {
-		return spool.ExportReport{}, err
+		return spool.ExportReport{}, admin.Errorf(admin.KindFailed, "name a folder that you may write", "%w", err)
 	}
-	err = unpack(tar.NewReader(pr), x, o)
+	x := &unpacker{box: box, c: c}
+	err = x.unpack(tar.NewReader(pr))
 	pr.CloseWithError(err)
 	if sent := <-ended; sent != nil && !errors.Is(sent, io.ErrClosedPipe) {
 		err = sent
 	}
-	return x.Report(), errors.Join(err, x.Close())
+	return x.report, errors.Join(err, box.Close())
 }
 
-// unpack reads <id>.json, then <id>.eml.
-func unpack(t *tar.Reader, x *spool.Exporter, o spool.ExportOptions) error {
+// unpacker puts what the node sends into a mailbox: <id>.json, then <id>.eml or, when the node could not
+// read it, <id>.failed.
+type unpacker struct {
+	box    *spool.Mailbox
+	c      *command
+	report spool.ExportReport
+}
+
+func (x *unpacker) unpack(t *tar.Reader) error {
 	var e *spool.Entry
 	for {
 		h, err := t.Next()
@@ -190,18 +198,27 @@ func unpack(t *tar.Reader, x *spool.Exporter, o spool.ExportOptions) error {
 		if err != nil {
 			return fmt.Errorf("export: %w", err)
 		}
-		if strings.HasSuffix(h.Name, ".json") {
+		switch {
+		case strings.HasSuffix(h.Name, ".json"):
 			e = new(spool.Entry)
 			if err := json.NewDecoder(t).Decode(e); err != nil {
 				return fmt.Errorf("export: %s: %w", h.Name, err)
 			}
-			continue
-		}
-		if e == nil || h.Name != e.ID+".eml" {
+		case e != nil && h.Name == e.ID+".eml":
+			if err := x.box.Add(e, t); err != nil {
+				return fmt.Errorf("export: %w", err)
+			}
+			x.report.Messages++
+			x.report.Octets += h.Size
+		case e != nil && h.Name == e.ID+".failed":
+			why, err := io.ReadAll(io.LimitReader(t, 4096))
+			if err != nil {
+				return fmt.Errorf("export: %w", err)
+			}
+			x.report.Failed++
+			fmt.Fprintf(x.c.Err, "restante: %s: %s\n", e.ID, clean(string(why)))
+		default:
 			return fmt.Errorf("export: the node sent %s out of order", h.Name)
-		}
-		if err := x.Add(e, t); err != nil {
-			return err
 		}
 	}
 }

@@ -21,8 +21,8 @@ func newFsck(c *command) *cobra.Command {
 		Use:   "fsck",
 		Short: "Check hashes, chains, holes and orphans of a store",
 		Long: `Read all of a store and check it: the hash of every message, the chains of the streams, holes, orphans.
-It works on a bucket or folder with no node and no index; a folder that a running node holds has to be
-given free first. --repair mends what can be mended; nothing that might be mail is ever deleted by it.
+It works on a bucket or folder with no node and no index, and beside a running node; for --repair the
+node has to be stopped. Repairing mends what can be mended; nothing that might be mail is deleted by it.
 Exit code 4 when something was found that costs mail.`,
 		Example: `  restante fsck --store file:///var/lib/restante/spool
   restante fsck --store "s3://mail-spool/mx2?region=eu-central-1" --quick
@@ -43,7 +43,7 @@ Exit code 4 when something was found that costs mail.`,
 				}
 				o.Mine = func(spool.StreamID) bool { return true }
 			}
-			store, err := c.openStore(cmd.Context(), storeURL)
+			store, err := c.openStore(cmd.Context(), storeURL, !o.Repair)
 			if err != nil {
 				return err
 			}

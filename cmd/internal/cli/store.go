@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"restante/cmd/internal/admin"
-	"restante/cmd/internal/config"
 	"restante/spool/blob"
 	"restante/spool/blob/open"
 )
@@ -24,8 +23,8 @@ func newStore(c *command) *cobra.Command {
 		newStoreCheck(c), newStoreCopy(c))
 }
 
-// openStore opens a store by its URL; a path will do for a folder.
-func (c *command) openStore(ctx context.Context, url string) (blob.Store, error) {
+// openStore opens a store by its URL; a path will do for a folder. To read, it opens beside a running node.
+func (c *command) openStore(ctx context.Context, url string, readOnly bool) (blob.Store, error) {
 	if !strings.Contains(url, ":") {
 		abs, err := filepath.Abs(url)
 		if err != nil {
@@ -33,15 +32,7 @@ func (c *command) openStore(ctx context.Context, url string) (blob.Store, error)
 		}
 		url = "file://" + abs
 	}
-	o := open.Options{}
-	if path, explicit := c.configPath(); explicit {
-		cfg, err := config.Load(path, config.Flags{})
-		if err != nil {
-			return nil, err
-		}
-		o.AccessKeyFile, o.SecretKeyFile = cfg.Store.AccessKeyFile, cfg.Store.SecretKeyFile
-	}
-	s, err := open.URL(ctx, url, o)
+	s, err := open.URL(ctx, url, open.Options{ReadOnly: readOnly})
 	if err != nil {
 		return nil, admin.Errorf(admin.KindFailed, "stop the node that uses it, or mend the URL: file:///folder or s3://bucket/prefix?region=...&endpoint=...", "can't open the store: %w", err)
 	}
@@ -87,7 +78,7 @@ func (c *command) storeCheck(ctx context.Context, args []string) (*admin.StoreSt
 		}
 		return client.StoreCheck(ctx)
 	}
-	store, err := c.openStore(ctx, args[0])
+	store, err := c.openStore(ctx, args[0], false)
 	if err != nil {
 		return nil, err
 	}
@@ -114,34 +105,33 @@ interrupted goes on. Stop the node first, or copy twice: the second time after s
 		Example: `  restante store copy file:///var/lib/restante/spool "s3://mail-spool/mx2?region=eu-central-1"`,
 		Args:    argCount(2, 2, "<from> or <to>"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			from, err := c.openStore(cmd.Context(), args[0])
+			from, err := c.openStore(cmd.Context(), args[0], true)
 			if err != nil {
 				return err
 			}
 			defer blob.Close(from) //nolint:errcheck // only read
-			to, err := c.openStore(cmd.Context(), args[1])
+			to, err := c.openStore(cmd.Context(), args[1], false)
 			if err != nil {
 				return err
 			}
-			var objects, size int64
-			last := time.Now()
-			err = blob.Copy(cmd.Context(), to, from, func(p blob.CopyProgress) {
-				objects, size = int64(p.Objects), p.Octets
-				if c.Terminal && time.Since(last) > 200*time.Millisecond {
-					last = time.Now()
-					fmt.Fprintf(c.Err, "\r\x1b[K%s, %s", plural(objects, "object"), octets(size))
-				}
+			done, err := blob.Copy(cmd.Context(), to, from, blob.CopyOptions{
+				Replace: func(key string) bool { return strings.HasPrefix(key, "lease/") },
+				Progress: func(p blob.CopyProgress) {
+					if c.Terminal {
+						fmt.Fprintf(c.Err, "\r\x1b[K%s  %s / %s objects, %s", bar(p.Objects, p.TotalObjects, 23), thousands(p.Objects), thousands(p.TotalObjects), octets(p.Octets))
+					}
+				},
 			})
 			if c.Terminal {
 				fmt.Fprint(c.Err, "\r\x1b[K")
 			}
 			if err = errors.Join(err, blob.Close(to)); err != nil {
-				return admin.Errorf(admin.KindFailed, "mend that and run the same command again: it goes on where it stopped", "copy stopped after %s: %w", plural(objects, "object"), err)
+				return admin.Errorf(admin.KindFailed, "mend that and run the same command again: it goes on where it stopped", "the copy stopped after %s: %w", plural(done.Objects, "object"), err)
 			}
 			if c.common.json {
-				return c.printJSON(map[string]any{"objects": objects, "octets": size})
+				return c.printJSON(map[string]int64{"objects": done.Objects, "octets": done.Octets, "same": done.Same})
 			}
-			fmt.Fprintf(c.Out, "%s, %s copied\n", plural(objects, "object"), octets(size))
+			fmt.Fprintf(c.Out, "%s, %s; %s were there already\n", plural(done.Objects, "object"), octets(done.Octets), thousands(done.Same))
 			return nil
 		},
 	}

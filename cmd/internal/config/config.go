@@ -68,10 +68,7 @@ type SMTP struct {
 // Store is where mail is kept.
 type Store struct {
 	URL           string   `toml:"url"`
-	AccessKeyFile string   `toml:"access_key_file"`
-	SecretKeyFile string   `toml:"secret_key_file"`
 	MinFree       Size     `toml:"min_free" min:"1MB" max:"1TB"`
-	ReadBack      bool     `toml:"read_back"`
 	InlineMax     Size     `toml:"inline_max" min:"4KB" max:"64MB"`
 	BatchBytes    Size     `toml:"batch_bytes" min:"64KB" max:"64MB"`
 	BatchCount    int      `toml:"batch_count" min:"1" max:"100000"`

@@ -109,18 +109,11 @@ func (d *decoder) store(c *Config) {
 			d.bad("store.url", mend, "%q names no bucket", c.Store.URL)
 		}
 		if u.User != nil {
-			d.bad("store.url", "keep them in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in files named by access_key_file and secret_key_file", "credentials don't belong into the URL")
+			d.bad("store.url", "keep them in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file: ?credentials_file=/etc/restante/aws", "credentials don't belong into the URL")
 		}
 	case u.Scheme == "mem":
 	default:
 		d.bad("store.url", mend, "there is no store %q", c.Store.URL)
-	}
-	if (c.Store.AccessKeyFile == "") != (c.Store.SecretKeyFile == "") {
-		key := "store.access_key_file"
-		if c.Store.AccessKeyFile == "" {
-			key = "store.secret_key_file"
-		}
-		d.bad(key, "write both access_key_file and secret_key_file, or neither", "is alone")
 	}
 }
 

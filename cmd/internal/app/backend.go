@@ -1,0 +1,400 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"restante/cmd/internal/admin"
+	"restante/cmd/internal/config"
+	"restante/relay/health"
+	"restante/relay/outage"
+	"restante/relay/replay"
+	"restante/spool"
+	"restante/spool/blob"
+	"restante/spool/index"
+)
+
+// backend is what the admin socket does. Its answers may be some milliseconds behind the ledger.
+type backend struct{ *App }
+
+// Status implements admin.Backend.
+func (b *backend) Status(ctx context.Context) (*admin.Status, error) {
+	c := b.cfg.Load()
+	s := &admin.Status{
+		Hostname: c.Hostname, Node: b.spool.Node(), Cluster: b.spool.Cluster(), Version: b.o.Version,
+		Started: b.started, Now: time.Now(), Reasons: b.watch.unready(), Dev: c.Dev, Config: c.Files,
+		Domains: []admin.DomainStatus{}, Store: b.storeState(ctx),
+		SMTP: admin.SMTPState{Listen: b.addrs.SMTP, Sessions: b.smtp.Sessions()},
+	}
+	s.Ready = len(s.Reasons) == 0
+	var since time.Time
+	if s.Index.Behind, since = b.index.Lag(); !since.IsZero() {
+		s.Index.Since = &since
+	}
+	for i := range c.Domains {
+		d, err := b.domainStatus(ctx, &c.Domains[i])
+		if err != nil {
+			return nil, err
+		}
+		s.Domains = append(s.Domains, *d)
+	}
+	slices.SortStableFunc(s.Domains, func(x, y admin.DomainStatus) int { return rank(x) - rank(y) })
+	s.Reasons = append(s.Reasons, b.strangers(ctx, c)...)
+	if s.Reasons == nil {
+		s.Reasons = []string{}
+	}
+	return s, nil
+}
+
+// rank sorts what isn't up to the front.
+func rank(d admin.DomainStatus) int {
+	switch {
+	case d.State == string(health.Up) && d.Parked == 0:
+		return 2
+	case d.State == string(health.Up):
+		return 1
+	default:
+		return 0
+	}
+}
+
+// strangers names domains that have pending mail and aren't in the configuration.
+func (b *backend) strangers(ctx context.Context, c *config.Config) []string {
+	names, err := b.index.Domains(ctx)
+	if err != nil {
+		return []string{"the index doesn't answer: " + err.Error()}
+	}
+	var list []string
+	for _, n := range names {
+		if _, ok := c.Domain(n); ok {
+			continue
+		}
+		if s, err := b.index.Summary(ctx, n); err == nil && s.All.Pending > 0 {
+			list = append(list, fmt.Sprintf("%s has %d pending pairs but is not in the configuration: put it back to have them delivered", n, s.All.Pending))
+		}
+	}
+	if err := b.watch.followErr(); err != nil {
+		list = append(list, "the index can't follow the store: "+err.Error())
+	}
+	return list
+}
+
+func (b *backend) domainStatus(ctx context.Context, d *config.Domain) (*admin.DomainStatus, error) {
+	sum, err := b.index.Summary(ctx, d.Name)
+	if err != nil {
+		return nil, fmt.Errorf("summary of %s: %w", d.Name, err)
+	}
+	r := b.monitor.State(d.Name)
+	out := &admin.DomainStatus{
+		Name: d.Name, State: string(r.State), Since: timeOrNil(r.Since), Oldest: timeOrNil(sum.Oldest),
+		Accepted: sum.Counts.Accepted(), Delivered: sum.Counts.Delivered, Parked: sum.Counts.Parked, Pending: sum.Counts.Pending,
+		Bounced: sum.Counts.Bounced, Expired: sum.Counts.Expired, Removed: sum.Counts.Removed,
+		Outage: sum.Outage, OutageOpen: sum.Open, Primary: d.Primary, WhenUp: d.WhenUp, RcptCount: len(d.Recipients),
+		Passed: b.watch.passed(d.Name),
+	}
+	if r.State != health.Up {
+		out.Cause, out.LastTried = r.Reason, timeOrNil(r.LastBad)
+	}
+	switch {
+	case len(d.Recipients) == 0:
+		out.Recipients = "any (no list)"
+	case d.Recipients[0] == "@":
+		out.Recipients, out.RcptCount = "any", 0
+	default:
+		out.Recipients = "listed"
+	}
+	out.Replay = "automatic"
+	if d.Replay == "manual" {
+		out.Replay = "manual"
+	}
+	if st, err := b.engine.Status(ctx, d.Name); err == nil {
+		switch st.State {
+		case replay.StatePaused, replay.StateStopped, replay.StateRunning, replay.StateCanary:
+			out.Replay, out.ReplayReason = string(st.State), st.Reason
+		}
+	}
+	for _, dec := range b.declarations() {
+		if dec.Domain == d.Name {
+			out.Declared = append(out.Declared, dec)
+		}
+	}
+	return out, nil
+}
+
+func timeOrNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// storeState is how the store did when it was last looked at.
+func (b *backend) storeState(ctx context.Context) admin.StoreState {
+	s := admin.StoreState{URL: b.store.String(), State: "ok"}
+	if err := b.watch.storeErr(); err != nil {
+		s.State, s.Error = "failing", err.Error()
+		if errors.Is(err, spool.ErrNoSpace) {
+			s.State = "full"
+		}
+	}
+	if free, total, err := blob.Space(ctx, b.store); err == nil {
+		s.Free, s.Total = free, total
+	}
+	if h := b.metric("restante_store_call_seconds", "op", "put").GetHistogram(); h.GetSampleCount() > 0 {
+		s.PutMS = h.GetSampleSum() / float64(h.GetSampleCount()) * 1000
+	}
+	return s
+}
+
+// metric finds one metric among our own by a label; an empty one when there is none.
+func (a *App) metric(name, label, value string) *dto.Metric {
+	families, err := a.reg.Gather()
+	if err != nil {
+		a.log.Debug("metrics", "err", err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == label && l.GetValue() == value {
+					return m
+				}
+			}
+		}
+	}
+	return &dto.Metric{}
+}
+
+// Reload implements admin.Backend.
+func (b *backend) Reload(ctx context.Context, by string) (*admin.Reloaded, error) {
+	return b.App.Reload(ctx, by)
+}
+
+// NotifyTest implements admin.Backend.
+func (b *backend) NotifyTest(ctx context.Context, by string) ([]admin.Sent, error) {
+	list := []admin.Sent{}
+	for _, o := range b.notifier.Test(ctx, by) {
+		s := admin.Sent{Way: o.Way}
+		if o.Err != nil {
+			s.Error = o.Err.Error()
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+// StoreCheck implements admin.Backend.
+func (b *backend) StoreCheck(ctx context.Context) (*admin.StoreState, error) {
+	start := time.Now()
+	if err := blob.Prove(ctx, b.store); err != nil {
+		return &admin.StoreState{URL: b.store.String(), State: "failing", Error: err.Error()}, nil
+	}
+	s := b.storeState(ctx)
+	s.State, s.Error, s.PutMS = "ok", "", float64(time.Since(start).Microseconds())/1000
+	return &s, nil
+}
+
+// Primary implements admin.Backend.
+func (b *backend) Primary(_ context.Context, do string) (*admin.DevPrimary, error) {
+	if b.primary == nil {
+		return nil, admin.Errorf(admin.KindUsage, "only `restante serve --dev` has one; a real primary is stopped on its own host", "this node has no stand-in primary")
+	}
+	return b.primary.do(do)
+}
+
+// Outages implements admin.Backend.
+func (b *backend) Outages(ctx context.Context, domain string) ([]index.Outage, error) {
+	if domain != "" {
+		name, err := config.ParseDomain(domain)
+		if err != nil {
+			return nil, admin.Errorf(admin.KindUsage, "write for example --domain example.com", "%w", err)
+		}
+		domain = name
+	}
+	return b.index.Outages(ctx, domain)
+}
+
+// mostListed is how many pairs a report lists that were not delivered.
+const mostListed = 1000
+
+// Report implements admin.Backend. What was accepted is counted pair by pair from the entries and set
+// against the sums that events have moved; that is why unaccounted can be something other than 0.
+func (b *backend) Report(ctx context.Context, id string) (*admin.Report, error) {
+	o, err := b.index.Outage(ctx, id)
+	if errors.Is(err, index.ErrNotFound) {
+		return nil, admin.Errorf(admin.KindNotFound, "see `restante outage list`", "there is no outage %q", id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("outage %s: %w", id, err)
+	}
+	r := &admin.Report{Outage: *o, NotDelivered: []spool.Pair{}}
+	end := o.Closed
+	if end.IsZero() {
+		end = time.Now()
+	}
+	r.Seconds = end.Sub(o.Opened).Seconds()
+	listed := index.Counts{}
+	addresses := map[string]struct{}{}
+	err = b.ReportPairs(ctx, id, func(p spool.Pair) error {
+		r.Accepted++
+		addTo(&listed, p.State)
+		addresses[strings.ToLower(p.Address)] = struct{}{}
+		if p.State == spool.StateDelivered {
+			return nil
+		}
+		if len(r.NotDelivered) >= mostListed {
+			r.More = true
+			return nil
+		}
+		r.NotDelivered = append(r.NotDelivered, p)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.Recipients = int64(len(addresses))
+	// What retention has deleted is in the sums that its events carry, and no longer among the pairs.
+	if gone := o.Counts.Accepted() - r.Accepted; gone > 0 && b.retentionReached(o) {
+		r.Accepted += gone
+	}
+	r.Unaccounted = r.Accepted - o.Counts.Accepted()
+	r.Chain = admin.ChainState{Verified: true, Head: headOf(o.Heads)}
+	if err := b.watch.followErr(); err != nil {
+		r.Chain.Verified, r.Chain.Problem = false, err.Error()
+	}
+	return r, nil
+}
+
+// retentionReached reports that batches of the outage may have been deleted by now.
+func (b *backend) retentionReached(o *index.Outage) bool {
+	t := b.terms(o.Domain)
+	return t.Delivered > 0 && !o.FirstDelivered.IsZero() && time.Since(o.FirstDelivered) > t.Delivered ||
+		t.Parked > 0 && time.Since(o.Opened) > t.Parked
+}
+
+func addTo(c *index.Counts, s spool.PairState) {
+	switch s {
+	case spool.StatePending:
+		c.Pending++
+	case spool.StateParked:
+		c.Parked++
+	case spool.StateExpired:
+		c.Expired++
+	case spool.StateBounced:
+		c.Bounced++
+	case spool.StateRemoved:
+		c.Removed++
+	case spool.StateDelivered:
+		c.Delivered++
+	}
+}
+
+// headOf is one hash over the heads of all streams, in their order.
+func headOf(heads []index.Head) string {
+	h := sha256.New()
+	for _, x := range heads {
+		fmt.Fprintf(h, "%t %s %d %s\n", x.Stream.Ledger, x.Stream.Name, x.Seq, x.Hash)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// ReportPairs implements admin.Backend.
+func (b *backend) ReportPairs(ctx context.Context, id string, f func(spool.Pair) error) error {
+	return b.each(ctx, index.Filter{Outage: id}, f)
+}
+
+// each calls f for each pair that fits, oldest first.
+func (b *backend) each(ctx context.Context, f index.Filter, do func(spool.Pair) error) error {
+	for f.Limit = 1000; ; {
+		pairs, next, err := b.index.List(ctx, f)
+		if err != nil {
+			return fmt.Errorf("index: %w", err)
+		}
+		for _, p := range pairs {
+			if err := do(p); err != nil {
+				return err
+			}
+		}
+		if next == "" {
+			return nil
+		}
+		f.After = next
+	}
+}
+
+// Declare implements admin.Backend.
+func (b *backend) Declare(ctx context.Context, by string, d admin.Declaration) (*admin.Declaration, error) {
+	length, err := config.ParseDuration(d.For)
+	if err != nil || length <= 0 {
+		return nil, admin.Errorf(admin.KindUsage, "write for example --for 15m, --for 2h or --for 1d", "%q is no duration", d.For)
+	}
+	target, domain, err := outage.Target(d.Domain + d.Address)
+	if err != nil {
+		return nil, admin.Errorf(admin.KindUsage, "write --domain example.com or --rcpt me@example.com", "%w", err)
+	}
+	if err := b.isHosted(domain); err != nil {
+		return nil, err
+	}
+	until := time.Now().Add(length.Std())
+	err = b.keeper.Declare(ctx, health.Declaration{Target: target, Until: until, Reason: d.Reason, By: by})
+	if err != nil && !errors.Is(err, outage.ErrNotRecorded) { // in force all the same, and written later
+		return nil, admin.Errorf(admin.KindUsage, "write for example --for 15m, --for 2h or --for 1d", "%w", err)
+	}
+	out := &admin.Declaration{Domain: domain, Until: until, Reason: d.Reason, By: by}
+	if d.Address != "" {
+		out.Address = target
+	}
+	b.log.Info("declared down", "target", target, "until", until, "by", by, "reason", d.Reason)
+	return out, nil
+}
+
+// EndDeclaration implements admin.Backend.
+func (b *backend) EndDeclaration(ctx context.Context, by string, d admin.Declaration) error {
+	target, domain, err := outage.Target(d.Domain + d.Address)
+	if err != nil {
+		return admin.Errorf(admin.KindUsage, "write --domain example.com or --rcpt me@example.com", "%w", err)
+	}
+	if err := b.isHosted(domain); err != nil {
+		return err
+	}
+	was, err := b.keeper.End(ctx, target, by)
+	if err != nil && !errors.Is(err, outage.ErrNotRecorded) {
+		return err
+	}
+	if !was {
+		return admin.Errorf(admin.KindNotFound, "see `restante outage list`; what probes see as down ends by itself", "%s is not declared down", target)
+	}
+	b.log.Info("declaration ended", "target", target, "by", by)
+	return nil
+}
+
+// Declarations implements admin.Backend.
+func (b *backend) Declarations(context.Context) ([]admin.Declaration, error) {
+	return b.declarations(), nil
+}
+
+func (a *App) declarations() []admin.Declaration {
+	list := []admin.Declaration{}
+	for _, d := range a.monitor.Declarations() {
+		target, domain, err := outage.Target(d.Target)
+		if err != nil {
+			continue // it came from outage.Target
+		}
+		one := admin.Declaration{Domain: domain, Until: d.Until, Reason: d.Reason, By: d.By}
+		if strings.Contains(target, "@") {
+			one.Address = target
+		}
+		list = append(list, one)
+	}
+	return list
+}

@@ -1,0 +1,164 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
+
+	"restante/cmd/internal/admin"
+	"restante/cmd/internal/config"
+	"restante/relay/health"
+)
+
+// Reload reads the configuration again and puts all of it into effect, or nothing. No session is
+// dropped: transactions under way end as they began.
+func (a *App) Reload(ctx context.Context, by string) (*admin.Reloaded, error) {
+	if a.o.Load == nil {
+		return nil, admin.Errorf(admin.KindFailed, "restart the node", "this node can't reload")
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	next, err := a.o.Load()
+	if err != nil {
+		return nil, &admin.Error{Kind: admin.KindUsage, Text: "the configuration was refused, everything stays as it was:\n" + err.Error(), Mend: "mend it, see `restante config check`, and reload again", Err: err}
+	}
+	old := a.cfg.Load()
+	if next.Dev && a.primary != nil {
+		if err := setPrimary(next, a.addrs.Primary); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.mayRemove(ctx, old, next); err != nil {
+		return nil, err
+	}
+	out := &admin.Reloaded{Files: next.Files, Changed: []string{}, Warn: next.Warnings()}
+	out.Changed, out.Restart = diff(old, next)
+	if err := a.apply(old, next); err != nil {
+		return nil, err
+	}
+	a.cfg.Store(next)
+	a.log.Info("reloaded", "by", by, "changed", out.Changed, "needs_restart", out.Restart)
+	return out, nil
+}
+
+// mayRemove refuses to let go of a domain whose mail is still pending.
+func (a *App) mayRemove(ctx context.Context, old, next *config.Config) error {
+	for i := range old.Domains {
+		name := old.Domains[i].Name
+		if _, ok := next.Domain(name); ok {
+			continue
+		}
+		s, err := a.index.Summary(ctx, name)
+		if err != nil {
+			return fmt.Errorf("summary of %s: %w", name, err)
+		}
+		if s.All.Pending > 0 {
+			return admin.Errorf(admin.KindFailed,
+				fmt.Sprintf("let it be delivered, or remove it with `restante queue remove --domain %s --state pending`, then reload again", name),
+				"%s still has %d pending pairs and can't be removed; everything stays as it was", name, s.All.Pending)
+		}
+	}
+	return nil
+}
+
+// apply first tries what can fail, then changes the rest.
+func (a *App) apply(old, next *config.Config) error {
+	domains, err := healthDomains(next)
+	if err != nil {
+		return err
+	}
+	was, err := healthDomains(old)
+	if err != nil {
+		was = nil // its CA file is gone; what it says is in use all the same
+	}
+	source, err := a.certs.open(a, next)
+	if err != nil {
+		return err
+	}
+	if err := a.monitor.SetConfig(domains); err != nil {
+		return admin.Errorf(admin.KindUsage, "mend it and reload again", "the primaries were refused, everything stays as it was: %w", err)
+	}
+	if err := a.pass.SetConfig(passDomains(next)); err != nil {
+		return a.undo(was, err)
+	}
+	a.engine.SetConfig(replayConfig(next))
+	a.certs.source.Store(source)
+	a.smtp.SetLimits(smtpLimits(next))
+	a.smtp.SetPostmasterDomain(next.Domains[0].Name)
+	a.smtp.SetOffers(a.pass.Offers())
+	a.notifier.SetConfig(notifyConfig(next))
+	if a.o.Level != nil {
+		var level slog.Level
+		if err := level.UnmarshalText([]byte(next.Log.Level)); err == nil { // validated before
+			a.o.Level.Set(level)
+		}
+	}
+	return nil
+}
+
+// undo gives the monitor its domains back.
+func (a *App) undo(was []health.Domain, err error) error {
+	if was != nil {
+		if back := a.monitor.SetConfig(was); back != nil {
+			a.log.Error("the primaries of before were refused", "err", back)
+		}
+	}
+	return admin.Errorf(admin.KindUsage, "mend it and reload again", "the domains were refused, everything stays as it was: %w", err)
+}
+
+// needRestart returns the keys that only a restart changes.
+func needRestart() []string {
+	return []string{"hostname", "data_dir", "log.format", "smtp.listen", "smtp.max_message_size", "store", "http", "admin", "primary", "dns"}
+}
+
+// diff names what has changed: by table, or by key where only a restart changes it.
+func diff(old, next *config.Config) (changed, restart []string) {
+	x, err := old.Map()
+	if err != nil {
+		return []string{"unknown"}, nil
+	}
+	y, err := next.Map()
+	if err != nil {
+		return []string{"unknown"}, nil
+	}
+	if !reflect.DeepEqual(old.Notify, next.Notify) { // its secrets look alike in the maps
+		changed = append(changed, "notify")
+	}
+	walk("", x, y, func(key string) {
+		for _, r := range needRestart() {
+			if key == r || strings.HasPrefix(key, r+".") {
+				restart = append(restart, key)
+				return
+			}
+		}
+		changed = append(changed, key)
+	})
+	slices.Sort(changed)
+	slices.Sort(restart)
+	return slices.Compact(changed), restart
+}
+
+func walk(prefix string, x, y map[string]any, found func(string)) {
+	keys := map[string]bool{}
+	for k := range x {
+		keys[k] = true
+	}
+	for k := range y {
+		keys[k] = true
+	}
+	for k := range keys {
+		if reflect.DeepEqual(x[k], y[k]) {
+			continue
+		}
+		xt, ok1 := x[k].(map[string]any)
+		yt, ok2 := y[k].(map[string]any)
+		if ok1 && ok2 {
+			walk(prefix+k+".", xt, yt, found)
+			continue
+		}
+		found(prefix + k)
+	}
+}

@@ -1,0 +1,290 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"restante/cmd/internal/notify"
+	"restante/relay/health"
+	"restante/relay/replay"
+	"restante/spool"
+	"restante/spool/blob"
+	"restante/spool/index"
+)
+
+// How often the store and the disks are looked at. A bucket is asked once a minute while it is well: at
+// S3's prices ($0.0004 per 1,000) that is $0.02 a month.
+const (
+	watchEvery  = 5 * time.Second
+	bucketEvery = time.Minute
+	diskEvery   = time.Minute
+)
+
+// diskFull and diskOK are the shares of a disk at which people are told.
+const (
+	diskFull = 0.80
+	diskOK   = 0.78
+)
+
+// watch holds the listeners and looks at what nobody else looks at: store, disks, what EHLO offers.
+type watch struct {
+	app     *App
+	smtp    []net.Listener
+	http    net.Listener
+	admin   net.Listener
+	serving atomic.Bool
+
+	mu    sync.Mutex
+	store error           // of the last look
+	lost  error           // why the index can't follow the store
+	told  map[string]bool // what people have been told and not been told the end of
+
+	passes sync.Map // domain -> *atomic.Int64: messages passed since the start
+	states sync.Map // domain -> health.State that people were told last
+}
+
+// ready reports that mail is taken and can be kept.
+func (a *App) ready() bool { return a.watch != nil && len(a.watch.unready()) == 0 }
+
+// unready says why not.
+func (w *watch) unready() []string {
+	var list []string
+	if !w.serving.Load() {
+		list = append(list, "SMTP is not being served")
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.store != nil {
+		list = append(list, storeWord(w.store))
+	}
+	return list
+}
+
+// storeWord says what is wrong with the store.
+func storeWord(err error) string {
+	switch {
+	case errors.Is(err, spool.ErrNoSpace):
+		return "no room is left: " + err.Error()
+	default:
+		return "the store is failing: " + err.Error()
+	}
+}
+
+// run looks until ctx ends.
+func (w *watch) run(ctx context.Context) error {
+	t := time.NewTicker(watchEvery)
+	defer t.Stop()
+	bucket := strings.HasPrefix(w.app.cfg.Load().Store.URL, "s3:")
+	var lastStore, lastDisk time.Time
+	for {
+		w.app.smtp.SetOffers(w.app.pass.Offers())
+		if now := time.Now(); !bucket || w.storeErr() != nil || now.Sub(lastStore) >= bucketEvery {
+			lastStore = now
+			w.look()
+		}
+		if now := time.Now(); now.Sub(lastDisk) >= diskEvery {
+			lastDisk = now
+			w.disks(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+func (w *watch) storeErr() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.store
+}
+
+// look asks whether mail can be kept, and tells when that has changed.
+func (w *watch) look() {
+	err := w.app.spool.Available()
+	w.mu.Lock()
+	before := w.store
+	w.store = err
+	w.mu.Unlock()
+	switch {
+	case err != nil && before == nil:
+		w.app.log.Error("mail can't be kept", "store", w.app.store.String(), "err", err)
+		w.app.notifier.Send(notify.Notice{Kind: notify.StoreFailing, Text: "Mail can't be kept: " + storeWord(err) + ". Senders are told to come back; mail is still passed to primaries that are up."})
+	case err == nil && before != nil:
+		w.app.log.Info("mail can be kept again", "store", w.app.store.String())
+		w.app.notifier.Send(notify.Notice{Kind: notify.StoreOK, Text: "Mail can be kept again."})
+	}
+}
+
+// disks tells once when a disk is 80 % full, and again only after it was below 78 %.
+func (w *watch) disks(ctx context.Context) {
+	if free, total, err := blob.Space(ctx, w.app.store); err == nil {
+		w.disk("the store "+w.app.store.String(), free, total)
+	}
+	dir := w.app.cfg.Load().DataDir
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err == nil {
+		w.disk("data_dir "+dir, int64(st.Bavail)*st.Bsize, int64(st.Blocks)*st.Bsize)
+	}
+}
+
+func (w *watch) disk(what string, free, total int64) {
+	if total <= 0 {
+		return
+	}
+	used := 1 - float64(free)/float64(total)
+	w.mu.Lock()
+	told := w.told[what]
+	if w.told == nil {
+		w.told = map[string]bool{}
+	}
+	if used >= diskFull {
+		w.told[what] = true
+	} else if used < diskOK {
+		delete(w.told, what)
+	}
+	w.mu.Unlock()
+	if used >= diskFull && !told {
+		text := fmt.Sprintf("The disk of %s is %.0f %% full.", what, used*100)
+		w.app.log.Warn(text)
+		w.app.notifier.Send(notify.Notice{Kind: notify.DiskFilling, Text: text, Data: map[string]any{"free": free, "total": total}})
+	}
+}
+
+// healthChange tells people about primaries. Suspect, recovering and isolated are no news: the first two
+// pass, and the last is about us.
+func (a *App) healthChange(c health.Change) {
+	a.log.Info("primary", "domain", c.Domain, "state", c.After.State, "before", c.Before.State, "reason", c.After.Reason, "host", c.After.Host)
+	var kind notify.Kind
+	var text string
+	switch c.After.State {
+	case health.Down:
+		kind, text = notify.Down, fmt.Sprintf("The primary of %s is down: %s. Mail is kept.", c.Domain, c.After.Reason)
+	case health.RefusesUs:
+		kind, text = notify.RefusesUs, fmt.Sprintf("The primary of %s refuses us: %s. Senders are told to come back; allow this host on it.", c.Domain, c.After.Reason)
+	case health.Up:
+		kind, text = notify.Up, fmt.Sprintf("The primary of %s is up again.", c.Domain)
+	default:
+		return
+	}
+	before, told := a.watch.states.Swap(c.Domain, c.After.State)
+	if told && before == c.After.State || !told && c.After.State == health.Up {
+		return
+	}
+	a.notifier.Send(notify.Notice{Kind: kind, Domain: c.Domain, Text: text, Data: map[string]any{"since": c.After.Since, "reason": c.After.Reason, "reply": c.After.Reply, "host": c.After.Host}})
+}
+
+// replayNotice tells people about replay.
+func (a *App) replayNotice(n replay.Notice) {
+	kinds := map[replay.NoticeKind]notify.Kind{
+		replay.NoticeParked: notify.Parked, replay.NoticeFinished: notify.ReplayFinished, replay.NoticePaused: notify.ReplayPaused,
+		replay.NoticeResumed: notify.ReplayResumed, replay.NoticeStopped: notify.ReplayPaused, replay.NoticeGoesOn: notify.ReplayResumed,
+	}
+	var text string
+	switch n.Kind {
+	case replay.NoticeParked:
+		text = fmt.Sprintf("A message to %s was parked: %s%s. See: restante queue show %s", n.Address, n.Reply, n.Reason, n.Entry)
+	case replay.NoticeFinished:
+		text = fmt.Sprintf("All mail kept for %s is handed over: %d delivered, %d parked.", n.Domain, n.Delivered, n.Parked)
+	case replay.NoticePaused:
+		text = fmt.Sprintf("The replay of %s is paused: %s %s", n.Domain, n.Reason, n.Reply)
+	case replay.NoticeStopped:
+		text = "All replay has stopped, since outcomes can't be recorded: " + n.Reason
+	default:
+		text = "Replay goes on."
+	}
+	a.notifier.Send(notify.Notice{Kind: kinds[n.Kind], Time: n.Time, Domain: n.Domain, Text: strings.TrimSpace(text), Data: map[string]any{"notice": n}})
+}
+
+// outageEvent sends the sums of an outage, and the chain's heads, out of the house when it has ended.
+func (a *App) outageEvent(ev spool.Event) {
+	a.log.Info("outage", "event", ev.Type, "outage", ev.Outage, "domain", ev.Domain, "reason", ev.Reason)
+	if ev.Type != spool.OutageClosed {
+		return
+	}
+	go a.sendReport(ev)
+}
+
+// sendReport waits for the index to have read the end of the outage.
+func (a *App) sendReport(ev spool.Event) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	o, err := a.closedOutage(ctx, ev.Outage)
+	if err != nil {
+		a.log.Warn("the report of an outage was not sent", "outage", ev.Outage, "err", err)
+		return
+	}
+	a.notifier.Send(notify.Notice{Kind: notify.Report, Domain: ev.Domain,
+		Text: fmt.Sprintf("The outage %s has ended: %d accepted, %d delivered, %d parked, %d pending.", ev.Outage, o.Counts.Accepted(), o.Counts.Delivered, o.Counts.Parked, o.Counts.Pending),
+		Data: map[string]any{"outage": o, "head": headOf(o.Heads)}})
+}
+
+func (a *App) closedOutage(ctx context.Context, id string) (*index.Outage, error) {
+	for {
+		changed := a.index.Changed()
+		o, err := a.index.Outage(ctx, id)
+		if err == nil && !o.Closed.IsZero() {
+			return o, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(err, ctx.Err())
+		case <-changed:
+		}
+	}
+}
+
+// followAgain is the pause after the index could not follow the store.
+const followAgain = 5 * time.Second
+
+// follow keeps the index following. What stops it doesn't stop the node: mail is taken and kept without it.
+func (w *watch) follow(ctx context.Context) error {
+	for {
+		err := w.app.spool.Follow(ctx, w.app.index)
+		if ctx.Err() != nil {
+			return nil
+		}
+		w.mu.Lock()
+		w.lost = err
+		w.mu.Unlock()
+		w.app.log.Error("the index can't follow the store; mail is kept all the same, replay waits", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(followAgain):
+		}
+		w.mu.Lock()
+		w.lost = nil
+		w.mu.Unlock()
+	}
+}
+
+func (w *watch) followErr() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lost
+}
+
+// countPassed counts a message that was passed through.
+func (w *watch) countPassed(domain string) {
+	n, ok := w.passes.Load(domain)
+	if !ok {
+		n, _ = w.passes.LoadOrStore(domain, new(atomic.Int64))
+	}
+	n.(*atomic.Int64).Add(1) //nolint:forcetypeassert // only these are in it
+}
+
+func (w *watch) passed(domain string) int64 {
+	if n, ok := w.passes.Load(domain); ok {
+		return n.(*atomic.Int64).Load() //nolint:forcetypeassert // only these are in it
+	}
+	return 0
+}
