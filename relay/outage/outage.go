@@ -35,6 +35,9 @@ type Index interface {
 	Summary(ctx context.Context, domain string) (index.Summary, error)
 	Declarations(ctx context.Context) ([]spool.Event, error)
 	Changed() <-chan struct{} // closed at the next change
+	// Lag is how many batches are known of and not yet folded, and since when the oldest waits; zero when
+	// there are none, (0, not zero) before the first look.
+	Lag() (batches int, since time.Time)
 }
 
 // Health knows how the primaries are. *health.Monitor is one.
@@ -318,7 +321,7 @@ func (k *Keeper) closeEnded(ctx context.Context) error {
 		last := k.kept[d]
 		_, unfolded := k.opened[d]
 		k.mu.Unlock()
-		if !open || wanted || unfolded || time.Since(last) < k.linger(d) {
+		if !open || wanted || unfolded || time.Since(last) < k.linger(d) || !k.caughtUp(last) {
 			continue
 		}
 		s, err := k.o.Index.Summary(ctx, d)
@@ -345,6 +348,13 @@ func (k *Keeper) closeEnded(ctx context.Context) error {
 	k.mu.Unlock()
 	k.tell(evs)
 	return nil
+}
+
+// caughtUp reports that the index knows of all that was kept up to a time here, and up to a moment ago
+// elsewhere.
+func (k *Keeper) caughtUp(last time.Time) bool {
+	batches, since := k.o.Index.Lag()
+	return since.IsZero() || batches > 0 && since.After(last) && time.Since(since) < 5*time.Second
 }
 
 func (k *Keeper) linger(domain string) time.Duration {
