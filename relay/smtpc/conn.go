@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	lastWordsTimeout = 5 * time.Second // for a reply that may explain why writing failed
+	lastWordsTimeout = time.Second // for a reply that may explain why writing failed; if there is one it has arrived
 	quitTimeout      = 2 * time.Second
 )
 
@@ -156,9 +156,13 @@ func (c *Conn) flush() error {
 	if c.werr != nil {
 		return c.werr
 	}
-	err := c.nc.SetWriteDeadline(time.Now().Add(or(c.d.CommandTimeout, DefaultCommandTimeout)))
-	if err == nil {
-		_, err = c.nc.Write(c.out)
+	var err error
+	for b := c.out; len(b) > 0 && err == nil; { // a time limit for each piece, so that a slow line isn't taken for a dead one
+		piece := b[:min(len(b), flushAbove)]
+		b = b[len(piece):]
+		if err = c.nc.SetWriteDeadline(time.Now().Add(or(c.d.CommandTimeout, DefaultCommandTimeout))); err == nil {
+			_, err = c.nc.Write(piece)
+		}
 	}
 	if cap(c.out) > 2*chunkSize {
 		c.out = nil

@@ -354,6 +354,17 @@ func TestOpportunisticFallsBack(t *testing.T) {
 				t.Errorf("%d connections, want %d", n, tc.conns)
 			}
 			tg := target(s.Addr())
+			d := &Dialer{Hostname: "mx2.test"} // remembers a failed handshake, not a refusal
+			for range 3 {
+				c, err := d.Dial(t.Context(), tg)
+				if err != nil || c.Offers().TLSFailed == "" {
+					t.Fatal(err)
+				}
+				c.Quit()
+			}
+			if got, want := s.Stats().Connections-tc.conns, map[int64]int64{1: 3, 2: 4}[tc.conns]; got != want {
+				t.Errorf("%d more connections, want %d", got, want)
+			}
 			tg.TLS.Mode = TLSRequired
 			if _, err := (&Dialer{Hostname: "mx2.test"}).Dial(t.Context(), tg); err == nil {
 				t.Error("required TLS went on in plain")
@@ -363,6 +374,61 @@ func TestOpportunisticFallsBack(t *testing.T) {
 				t.Errorf("%+v", c.Offers())
 			}
 		})
+	}
+}
+
+func TestHandshakeHangs(t *testing.T) {
+	s := startSink(t, sink.Options{Faults: sink.Faults{Rules: []sink.Rule{{Stage: sink.StageTLS, Hang: true}}}})
+	d := &Dialer{Hostname: "mx2.test"}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := d.Dial(ctx, target(s.Addr())); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	c, err := d.Dial(t.Context(), target(s.Addr())) // the time of the first was up; the second isn't caught again
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Quit()
+}
+
+func TestServerStopsReading(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		nc, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		r := bufio.NewReader(nc)
+		for i, l := range []string{"220 x\r\n", hello, "250 x\r\n", "250 x\r\n", "354 x\r\n"} {
+			if i > 0 {
+				r.ReadString('\n')
+			}
+			io.WriteString(nc, l)
+		}
+		<-t.Context().Done()
+	}()
+	d := &Dialer{Hostname: "mx2.test", CommandTimeout: 300 * time.Millisecond}
+	c, err := d.Dial(t.Context(), target(l.Addr().String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if r, err := c.Mail(t.Context(), Mail{}); err != nil || !r.Positive() {
+		t.Fatal(r, err)
+	}
+	if r, err := c.Rcpt(t.Context(), Rcpt{Address: "c@d.test"}); err != nil || !r.Positive() {
+		t.Fatal(r, err)
+	}
+	var e *Error
+	_, err = c.Data(t.Context(), strings.NewReader(strings.Repeat("x\r\n", 8<<20)), -1)
+	if !errors.As(err, &e) || !errors.Is(err, ErrTimeout) || e.Stage != StageMessage || e.Unknown() {
+		t.Error(err)
 	}
 }
 

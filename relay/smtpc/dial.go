@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"restante/relay/reply"
@@ -38,7 +39,20 @@ type Dialer struct {
 	DataTimeout    time.Duration // for the reply to the end of the message; default 5 min
 	Log            *slog.Logger
 	NetDial        func(ctx context.Context, network, address string) (net.Conn, error) // default: net.Dialer
+
+	mu    sync.Mutex
+	plain map[string]tlsFailure // targets by label for which opportunistic TLS is left alone for a while
 }
+
+// tlsFailure is a handshake that failed.
+type tlsFailure struct {
+	until time.Time
+	why   error
+}
+
+// plainFor is how long opportunistic TLS isn't tried again after a failed handshake. Without such a memory
+// each message would cost two connections, and a handshake that hangs would use up a caller's time every time.
+const plainFor = 10 * time.Minute
 
 func or[T comparable](v, def T) T {
 	var zero T
@@ -50,24 +64,59 @@ func or[T comparable](v, def T) T {
 
 // Dial connects, reads the banner, says EHLO (HELO where that isn't known) and starts TLS as the policy says. The
 // addresses of the host are tried in order until one gives a positive banner. In opportunistic mode a failed
-// handshake is followed by one new connection without TLS; Offers().TLSFailed then says why.
+// handshake is followed by a new connection without TLS, and for ten minutes TLS isn't tried again; Offers().TLSFailed says why.
 //
 // The error is an *Error, except for a target or policy that makes no sense.
 func (d *Dialer) Dial(ctx context.Context, t Target) (*Conn, error) {
 	if err := t.TLS.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", t.label(), err)
 	}
-	c, err := d.dial(ctx, t, t.TLS.Mode != TLSNone)
-	var failed *Error
-	if err == nil || t.TLS.Mode == TLSRequired || !errors.As(err, &failed) || failed.Stage != StageTLS || ctx.Err() != nil {
-		return c, err
+	switch t.TLS.Mode {
+	case TLSNone:
+		return d.dial(ctx, t, false)
+	case TLSRequired:
+		return d.dial(ctx, t, true)
 	}
-	d.log().Warn("TLS handshake with the primary failed, going on in plain", "host", failed.Host, "err", failed.Err)
-	c, err = d.dial(ctx, t, false)
-	if err == nil {
-		c.offers.TLSFailed = failed.Err.Error()
+	why := d.leftPlain(t.label())
+	if why == nil {
+		c, err := d.dial(ctx, t, true)
+		var failed *Error
+		if err == nil || !errors.As(err, &failed) || failed.Stage != StageTLS || errors.Is(ctx.Err(), context.Canceled) {
+			return c, err
+		}
+		why = failed.Err
+		d.leavePlain(t.label(), why)
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		d.log().Info("the primary's TLS handshake failed, going on in plain", "host", failed.Host, "err", why, "for", plainFor)
+	}
+	c, err := d.dial(ctx, t, false)
+	if err == nil && c.offers.StartTLS {
+		c.offers.TLSFailed = why.Error()
 	}
 	return c, err
+}
+
+// leftPlain says why TLS isn't to be tried with a target now, or nil.
+func (d *Dialer) leftPlain(label string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f, ok := d.plain[label]
+	if ok && time.Now().After(f.until) {
+		delete(d.plain, label)
+		return nil
+	}
+	return f.why
+}
+
+func (d *Dialer) leavePlain(label string, why error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.plain == nil {
+		d.plain = map[string]tlsFailure{}
+	}
+	d.plain[label] = tlsFailure{time.Now().Add(plainFor), why}
 }
 
 func (d *Dialer) log() *slog.Logger {

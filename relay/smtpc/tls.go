@@ -82,8 +82,12 @@ func (c *Conn) handshake(ctx context.Context) error {
 		// RFC 3207 6: what came in plain behind the 220 would be taken as if it were protected.
 		return c.fail(StageTLS, reply.Reply{}, ErrUnasked)
 	}
+	limit := or(c.d.CommandTimeout, DefaultCommandTimeout)
+	if c.target.TLS.Mode != TLSRequired {
+		limit = min(limit, or(c.d.BannerTimeout, DefaultBannerTimeout)) // there is another way to go
+	}
 	t := tls.Client(c.nc, c.target.TLS.config(c.target.host()))
-	if err := c.nc.SetDeadline(time.Now().Add(or(c.d.CommandTimeout, DefaultCommandTimeout))); err != nil {
+	if err := c.nc.SetDeadline(time.Now().Add(limit)); err != nil {
 		return c.fail(StageTLS, reply.Reply{}, err)
 	}
 	if err := t.HandshakeContext(ctx); err != nil {
@@ -110,7 +114,7 @@ func (c *Conn) TLSState() (tls.ConnectionState, bool) {
 	return *c.tls, true
 }
 
-// raw returns the TCP connection below TLS.
+// rawOf returns the TCP connection below TLS.
 func rawOf(nc net.Conn) net.Conn {
 	if t, ok := nc.(*tls.Conn); ok {
 		return t.NetConn()
