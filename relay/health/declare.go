@@ -69,12 +69,12 @@ func (m *Monitor) declarationChangedLocked(target string, before Record) {
 // Declared returns the declaration that holds mail for an address back: one for the address itself or
 // for its domain. target may be a domain too.
 func (m *Monitor) Declared(target string) (Declaration, bool) {
-	target = normal(target)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.declared) == 0 {
+	if len(m.declared) == 0 { // nearly always, and asked for each recipient
 		return Declaration{}, false
 	}
+	target = normal(target)
 	if d, ok := m.declared[target]; ok && time.Now().Before(d.Until) {
 		return d, true
 	}

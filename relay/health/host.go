@@ -57,6 +57,9 @@ func targetID(t smtpc.Target) string {
 	if t.XClient || t.XForward {
 		id += fmt.Sprintf("/xclient=%t,xforward=%t", t.XClient, t.XForward)
 	}
+	if t.TLS.ServerName != "" {
+		id += "/" + t.TLS.ServerName
+	}
 	for _, f := range t.TLS.Fingerprints {
 		id += "/" + f
 	}

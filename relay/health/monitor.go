@@ -31,6 +31,7 @@ type Domain struct {
 	XClient  bool            // tell it the original client, where offered: see smtpc.Target
 	XForward bool
 	Trusted  []netip.Prefix
+	CA       string        // names TLS.RootCAs, so that policies can be told apart; e.g. the file it is from
 	Interval time.Duration // the longest time between two probes; 0: DefaultInterval
 }
 
@@ -60,6 +61,8 @@ type Options struct {
 
 	// Note records an event lazily: Offered, when what a primary offers has changed.
 	Note func(evs ...spool.Event)
+	// Offered is called with the domains whose primary's offers have changed. It may call the Monitor.
+	Offered func(domains []string)
 	// StateFile keeps over a restart what was last known: addresses, offers, MX hosts, states. It is a
 	// cache and may be deleted. "" keeps nothing.
 	StateFile string
@@ -85,8 +88,10 @@ type Monitor struct {
 	declared map[string]Declaration // by domain or address
 	subs     []func(Change)
 	queue    []Change
+	offered  []string      // domains whose offers changed
 	queued   chan struct{} // cap 1: queue isn't empty
 	expiry   chan struct{} // cap 1: declarations changed
+	mx       chan struct{} // cap 1: there may be domains whose MX hosts aren't known
 	running  context.Context
 	tasks    sync.WaitGroup
 	saved    []byte // content of StateFile
@@ -134,6 +139,7 @@ func New(o Options) (*Monitor, error) {
 		declared: make(map[string]Declaration),
 		queued:   make(chan struct{}, 1),
 		expiry:   make(chan struct{}, 1),
+		mx:       make(chan struct{}, 1),
 	}
 	m.loadState()
 	if err := m.SetConfig(o.Domains); err != nil {
@@ -352,15 +358,16 @@ func (m *Monitor) changedLocked(s *set, before Record) {
 func (m *Monitor) dispatch(ctx context.Context) {
 	for {
 		m.mu.Lock()
-		queue, subs := m.queue, slices.Clone(m.subs)
-		m.queue = nil
+		queue, offered, subs := m.queue, m.offered, slices.Clone(m.subs)
+		m.queue, m.offered = nil, nil
 		m.mu.Unlock()
+		m.tellOffers(offered)
 		for _, c := range queue {
 			for _, f := range subs {
 				f(c)
 			}
 		}
-		if len(queue) > 0 {
+		if len(queue)+len(offered) > 0 {
 			continue
 		}
 		select {

@@ -30,6 +30,7 @@ type fakePrimary struct {
 	hang   map[string]bool
 	offers smtpc.Offers
 	probes []string // host of each
+	asked  []string // recipients of the last
 	times  []time.Time
 }
 
@@ -57,7 +58,7 @@ func (f *fakePrimary) count(host string) int {
 
 func (f *fakePrimary) Probe(ctx context.Context, t smtpc.Target, rcpts []string) Probed {
 	f.mu.Lock()
-	f.probes, f.times = append(f.probes, t.Host), append(f.times, time.Now())
+	f.probes, f.times, f.asked = append(f.probes, t.Host), append(f.times, time.Now()), rcpts
 	hang, offers := f.hang[t.Host], f.offers
 	f.mu.Unlock()
 	if hang {
@@ -134,7 +135,9 @@ func start(t *testing.T, ctx context.Context, change func(*Options), domains ...
 	}
 	r.Monitor = m
 	m.Subscribe(func(c Change) {
-		r.lock(func() { r.changes = append(r.changes, fmt.Sprintf("%s %s>%s", c.Domain, c.Before.State, c.After.State)) })
+		r.lock(func() {
+			r.changes = append(r.changes, fmt.Sprintf("%s %s>%s", c.Domain, c.Before.State, c.After.State))
+		})
 	})
 	go m.Run(ctx)
 	synctest.Wait()
@@ -252,6 +255,26 @@ func TestMonitorRefusesUs(t *testing.T) {
 		time.Sleep(time.Minute)
 		r.want(t, "a.example", RefusesUs)
 		r.want(t, "b.example", Down)
+	})
+}
+
+func TestMonitorAsksPostmaster(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context) {
+		r := start(t, ctx, nil, dom("a.example", "h1"))
+		asked := func() string { r.fake.mu.Lock(); defer r.fake.mu.Unlock(); return fmt.Sprint(r.fake.asked) }
+		if got := asked(); got != "[postmaster@a.example]" {
+			t.Fatalf("asked for %s", got)
+		}
+		r.Observe("a.example", Observation{Kind: Took})
+		time.Sleep(time.Minute)
+		if got := asked(); got != "[]" {
+			t.Fatalf("asked for %s, though it takes mail", got)
+		}
+		r.lock(func() { r.known["a.example"] = []string{"1@a.example", "2@a.example", "3@a.example", "4@a.example"} })
+		time.Sleep(time.Minute)
+		if got := asked(); got != "[1@a.example 2@a.example 3@a.example]" {
+			t.Fatalf("asked for %s", got)
+		}
 	})
 }
 
@@ -489,8 +512,12 @@ func TestMonitorStateFile(t *testing.T) {
 
 func TestMonitorOffers(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
-		r := start(t, ctx, nil, dom("a.example", "h1"))
+		var told []string
+		r := start(t, ctx, func(o *Options) { o.Offered = func(ds []string) { told = append(told, ds...) } }, dom("a.example", "h1"))
 		time.Sleep(time.Hour)
+		if fmt.Sprint(told) != "[a.example]" {
+			t.Fatalf("told of %v", told)
+		}
 		r.lock(func() {
 			if len(r.events) != 1 || r.events[0].Type != spool.Offered || r.events[0].Domain != "a.example" {
 				t.Fatalf("events %+v, want one, for the change from nothing", r.events)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"restante/relay/reply"
@@ -135,11 +136,9 @@ func (m *Monitor) probed(s *set, p Probed) {
 
 // candidates returns known recipients of the set's domains to ask for, a few of each of the first domains.
 func (m *Monitor) candidates(s *set) []string {
-	if m.o.Known == nil {
-		return nil
-	}
 	m.mu.Lock()
 	names := s.domains[:min(len(s.domains), maxKnown)]
+	virgin := !s.rec.TookMail
 	distrust := make(map[string]bool, len(s.distrust))
 	for a := range s.distrust {
 		distrust[a] = true
@@ -147,6 +146,9 @@ func (m *Monitor) candidates(s *set) []string {
 	m.mu.Unlock()
 	var rcpts []string
 	for _, n := range names {
+		if m.o.Known == nil {
+			break
+		}
 		for _, a := range m.o.Known(n) {
 			if distrust[a] || len(rcpts) == maxKnown {
 				continue
@@ -154,24 +156,39 @@ func (m *Monitor) candidates(s *set) []string {
 			rcpts = append(rcpts, a)
 		}
 	}
+	if len(rcpts) == 0 && virgin && len(names) > 0 {
+		return []string{postmaster + names[0]}
+	}
 	return rcpts
 }
 
-// noteOffers records what a primary offers.
-func (m *Monitor) noteOffers(s *set, o smtpc.Offers) {
-	if m.o.Note == nil {
+// postmaster is asked for where nobody is known and the primary never took mail: it shows a ban that speaks
+// only at RCPT.
+const postmaster = "postmaster@"
+
+// tellOffers records what the primaries of domains offer now.
+func (m *Monitor) tellOffers(domains []string) {
+	if len(domains) == 0 {
 		return
 	}
-	data := map[string]any{
-		"size": o.Size, "8bitmime": o.EightBitMIME, "smtputf8": o.SMTPUTF8, "dsn": o.DSN, "pipelining": o.Pipelining,
-		"chunking": o.Chunking, "starttls": o.StartTLS, "enhancedstatuscodes": o.EnhancedStatusCodes,
-		"xclient": o.XClient, "xforward": o.XForward,
+	if m.o.Note != nil {
+		evs := make([]spool.Event, 0, len(domains))
+		for _, n := range domains {
+			o, ok := m.Offers(n)
+			if !ok {
+				continue // not hosted any more
+			}
+			evs = append(evs, spool.Event{Type: spool.Offered, By: "health", Domain: n, Data: map[string]any{
+				"esmtp": o.ESMTP, "size": o.Size, "8bitmime": o.EightBitMIME, "smtputf8": o.SMTPUTF8, "dsn": o.DSN,
+				"pipelining": o.Pipelining, "chunking": o.Chunking, "starttls": o.StartTLS,
+				"enhancedstatuscodes": o.EnhancedStatusCodes, "xclient": o.XClient, "xforward": o.XForward,
+			}})
+		}
+		m.o.Note(evs...)
 	}
-	evs := make([]spool.Event, 0, len(s.domains))
-	for _, n := range s.domains {
-		evs = append(evs, spool.Event{Type: spool.Offered, By: "health", Domain: n, Data: data})
+	if m.o.Offered != nil {
+		m.o.Offered(domains)
 	}
-	m.o.Note(evs...)
 }
 
 // prober is the Monitor's own Prober.
@@ -210,6 +227,9 @@ func (p prober) Probe(ctx context.Context, t smtpc.Target, rcpts []string) Probe
 			return out.failed(Judge(err, t.Name))
 		}
 		o, bad := judgeReply("RCPT TO:<"+rcpt+">", r)
+		if strings.HasPrefix(rcpt, postmaster) && bad && o.Kind == Lost && r.Permanent() {
+			bad = false // not everybody has one, whatever RFC 5321 4.5.1 says
+		}
 		if !bad {
 			last = Observation{}
 			break // taken, or put off: greylisting isn't a failure

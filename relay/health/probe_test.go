@@ -68,6 +68,9 @@ func TestProbe(t *testing.T) {
 		{name: "RCPT greylisted", rules: []sink.Rule{{Stage: sink.StageRcpt, Reply: "450 4.7.1 Greylisted"}}, rcpts: known, want: Good},
 		{name: "RCPT 451 4.3.0", rules: []sink.Rule{{Stage: sink.StageRcpt, Reply: "451 4.3.0 Lookup failed"}}, rcpts: known, want: Lost},
 		{name: "RCPT 554 5.7.1", rules: []sink.Rule{{Stage: sink.StageRcpt, Reply: "554 5.7.1 Relay access denied"}}, rcpts: known, want: Ban, refused: 2},
+		{name: "postmaster is missing", rules: []sink.Rule{{Stage: sink.StageRcpt, Reply: "550 5.1.1 No"}}, rcpts: []string{"postmaster@a.example"}, want: Good},
+		{name: "postmaster meets a ban", rules: []sink.Rule{{Stage: sink.StageRcpt, Reply: "554 5.7.1 Relay access denied"}}, rcpts: []string{"postmaster@a.example"}, want: Ban, refused: 1},
+		{name: "postmaster meets a failure", rules: []sink.Rule{{Stage: sink.StageRcpt, Reply: "451 4.3.0 Lookup failed"}}, rcpts: []string{"postmaster@a.example"}, want: Lost},
 		{name: "RCPT drops", rules: []sink.Rule{{Stage: sink.StageRcpt, Drop: sink.DropBefore}}, rcpts: known, want: Lost},
 	}
 	for _, tt := range tests {

@@ -57,6 +57,7 @@ func (m *Monitor) SetConfig(ds []Domain) error {
 	}
 	m.domains = next
 	m.regroupLocked()
+	notify(m.mx)
 	return nil
 }
 
@@ -104,6 +105,9 @@ func (m *Monitor) regroupLocked() {
 		key := setKey(d.targets)
 		if key == "" {
 			key = FromDNS + ":" + name
+		}
+		if d.CA != "" {
+			key += "/" + d.CA
 		}
 		s := sets[key]
 		if s == nil {
@@ -190,9 +194,13 @@ func (m *Monitor) followMX(ctx context.Context) {
 			}
 			m.resolved(name, hosts, err)
 		}
+		timer := time.NewTimer(wait)
 		select {
-		case <-time.After(wait):
+		case <-timer.C:
+		case <-m.mx:
+			timer.Stop()
 		case <-ctx.Done():
+			timer.Stop()
 			return
 		}
 	}
@@ -244,7 +252,8 @@ func (m *Monitor) answeredLocked(s *set, t smtpc.Target, remote string, offers s
 	}
 	if s.offers == nil || !s.offers.Same(offers) {
 		changed = true
-		m.noteOffers(s, offers)
+		m.offered = append(m.offered, s.domains...)
+		notify(m.queued)
 	}
 	s.offers = &offers
 	if changed {

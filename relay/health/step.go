@@ -92,6 +92,11 @@ type Record struct {
 	LastBad  time.Time `json:"last_bad,omitzero"`
 	TookMail bool      `json:"took_mail,omitempty"` // it has taken mail from us, ever
 
+	// Bans counts those that sessions met since it last took mail; until BanHold a good probe proves nothing
+	// against the last of them, which a probe can't meet.
+	Bans    int       `json:"bans,omitempty"`
+	BanHold time.Time `json:"ban_hold,omitzero"`
+
 	Host   string `json:"host,omitempty"`   // that answered last
 	Reply  string `json:"reply,omitempty"`  // with the last bad observation
 	Reason string `json:"reason,omitempty"` // why it isn't up, for people
@@ -126,7 +131,7 @@ func Step(r Record, o Observation, now time.Time) Record {
 	case Good:
 		return stepGood(r, o, now)
 	case Took:
-		r.TookMail, r.LastTook = true, now
+		r.TookMail, r.LastTook, r.Bans, r.BanHold = true, now, 0, time.Time{}
 		r = r.good(o, now)
 		// A message that got through in a session begun earlier says less than a failure seen since, so
 		// only a replayed one ends Recovering; in the other states a probe has to come first.
@@ -149,7 +154,7 @@ func Step(r Record, o Observation, now time.Time) Record {
 		return stepLost(r, o, now)
 	case Ban:
 		if !r.TookMail {
-			return r.bad(o, now).to(RefusesUs, now)
+			return r.bad(o, now).ban(o, now)
 		}
 		if o.Probe {
 			return stepLost(r, o, now)
@@ -161,7 +166,24 @@ func Step(r Record, o Observation, now time.Time) Record {
 	return r
 }
 
+// maxBanHold bounds how long senders are put off for what a single reply 5.7.x may have meant.
+const maxBanHold = 15 * time.Minute
+
+func (r Record) ban(o Observation, now time.Time) Record {
+	if o.Probe {
+		r.BanHold = time.Time{} // the next probe meets the same, or it is over
+		return r.to(RefusesUs, now)
+	}
+	r.Bans++
+	r.BanHold = now.Add(min(time.Minute<<min(r.Bans-1, 10), maxBanHold))
+	return r.to(RefusesUs, now)
+}
+
 func stepGood(r Record, o Observation, now time.Time) Record {
+	if r.State == RefusesUs && now.Before(r.BanHold) {
+		r.LastGood = now
+		return r
+	}
 	refusals := r.Refusals
 	r = r.good(o, now)
 	switch r.State {

@@ -61,9 +61,12 @@ func TestStep(t *testing.T) {
 		{"probes don't excuse refusals", true, Up, "refusal:up good+probe:up refusal:up good+probe:up refusal:suspect"},
 		{"half-restored: refuses the kept mail too", true, Recovering, "refusal:recovering refusal:recovering refusal:suspect"},
 		{"refusals while down change nothing", true, Down, "refusal:down refusal:down refusal:down ban:down"},
-		{"a ban from the first", false, Up, "ban:refuses-us ban+probe:refuses-us good+probe:up"},
+		{"a ban from the first", false, Up, "ban+probe:refuses-us ban+probe:refuses-us good+probe:up"},
+		{"a ban that a probe can't see", false, Up, "ban:refuses-us good+probe:refuses-us good+probe:refuses-us lost+probe:suspect"},
+		{"a ban that a probe sees too", false, Up, "ban:refuses-us good+probe:refuses-us ban+probe:refuses-us good+probe:up"},
+		{"a ban that it forgot", false, Up, "ban:refuses-us took:refuses-us good+probe:up"},
 		{"a ban seen by a probe at start", false, Suspect, "ban+probe:refuses-us"},
-		{"a ban while kept mail waits", false, Recovering, "ban:refuses-us good+probe+pending:recovering"},
+		{"a ban while kept mail waits", false, Recovering, "ban+probe:refuses-us good+probe+pending:recovering"},
 		{"one that took mail doesn't ban, it is ill", true, Up, "ban:up ban:up ban:suspect"},
 		{"one that took mail and bans probes is ill", true, Up, "ban+probe:suspect ban+probe:suspect ban+probe:down"},
 		{"having taken mail is kept in mind", false, Up, "took:up ban:up"},
@@ -107,6 +110,23 @@ func TestStepLateLine(t *testing.T) {
 	r := Record{State: Down, DownSince: t0}
 	if got := Step(r, Observation{Kind: Lost, Probe: true, Alone: true}, t0.Add(2*time.Minute)); got.State != Down {
 		t.Errorf("two minutes after it counted as down it is %s, want down: the primary went first", got.State)
+	}
+}
+
+func TestBanHold(t *testing.T) {
+	r, now := Record{State: Up}, t0
+	var holds []time.Duration
+	for range 6 {
+		r = Step(r, Observation{Kind: Ban}, now)
+		begun := now
+		for r.State == RefusesUs {
+			now = now.Add(10 * time.Second)
+			r = Step(r, Observation{Kind: Good, Probe: true}, now)
+		}
+		holds = append(holds, now.Sub(begun))
+	}
+	if got := fmt.Sprint(holds); got != "[1m0s 2m0s 4m0s 8m0s 15m0s 15m0s]" {
+		t.Errorf("put off for %s", got)
 	}
 }
 
@@ -163,7 +183,7 @@ func TestStepAlways(t *testing.T) {
 				t.Fatal("forgot that it took mail")
 			}
 			// Three good probes with nothing pending end every state.
-			x := Step(r, Observation{Kind: Good, Probe: true}, now)
+			x := Step(r, Observation{Kind: Good, Probe: true}, now.Add(maxBanHold))
 			if x.State != Up {
 				t.Fatalf("%s stays %s after a good probe with nothing pending", r.State, x.State)
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"restante/relay/health"
 	"restante/relay/reply"
@@ -247,7 +248,41 @@ func TestHalfRestored(t *testing.T) {
 	r.want(dot, 250, "2.6.0")
 }
 
-// TestDeadFromTheStart: no connection at all, a hung banner apart.
+// TestSomebodyLeft: the primary refuses one recipient that it had and takes all others.
+func TestSomebodyLeft(t *testing.T) {
+	r := newRig(t, nil)
+	r.known["gone@a.example"] = true
+	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Match: "gone@", Reply: "550 5.1.1 No such user"}}})
+	refused := func(code int, seen string) {
+		t.Helper()
+		rc, _ := r.send(letter, "gone@a.example")
+		r.want(rc[0], code, "")
+		if got := r.prim.saw(); got != seen {
+			t.Fatalf("health saw %q, want %q", got, seen)
+		}
+	}
+	earlier := func(d time.Duration) { r.doubts["gone@a.example"] = r.doubts["gone@a.example"].Add(-d) }
+	refused(451, "a.example refusal")
+	refused(451, "a.example refusal") // no other mail yet: it may refuse everybody
+	_, dot := r.send(letter, "anna@a.example")
+	r.want(dot, 250, "")
+	r.prim.saw()
+	refused(451, "")
+	earlier(25 * time.Hour)
+	refused(550, "")
+	// Accepted again, the story begins anew.
+	r.sink.SetFaults(sink.Faults{})
+	r.send(letter, "gone@a.example")
+	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Match: "gone@", Reply: "550 5.1.1 No such user"}}})
+	r.prim.saw()
+	refused(451, "a.example refusal")
+	// A primary that has taken nothing since isn't believed, however long it goes on.
+	earlier(100 * time.Hour)
+	r.prim.set(domA, health.Up, true)
+	refused(451, "a.example refusal")
+}
+
+// TestDeadPrimary: no connection at all, a hung banner apart.
 func TestDeadPrimary(t *testing.T) {
 	r := newRig(t, nil)
 	r.sink.Stop()

@@ -99,7 +99,8 @@ type Handler struct {
 
 	mu      sync.RWMutex
 	domains map[string]*domain
-	learned map[string]struct{} // addresses that need no Learned event any more
+	learned map[string]struct{}  // addresses that need no Learned event any more
+	doubts  map[string]time.Time // known-good addresses that their primary refused, since when
 
 	passing struct {
 		sync.Mutex
@@ -113,6 +114,10 @@ type domain struct {
 	any    bool
 	listed map[string]bool // mailaddr.Address.Key
 }
+
+// believeAfter is how long a primary has to refuse a recipient that it had, while it takes other mail, until
+// we believe that the recipient is gone.
+const believeAfter = 24 * time.Hour
 
 // maxLearned bounds the memory of which addresses are known already; beyond, it starts anew.
 const maxLearned = 100_000
@@ -129,7 +134,7 @@ func New(o Options) (*Handler, error) {
 	o.MaxWait = positive(o.MaxWait, 2*time.Second)
 	o.IdleTime = positive(o.IdleTime, 20*time.Second)
 	o.DialTime = positive(o.DialTime, 20*time.Second)
-	h := &Handler{o: o, log: o.Log, learned: make(map[string]struct{})}
+	h := &Handler{o: o, log: o.Log, learned: make(map[string]struct{}), doubts: make(map[string]time.Time)}
 	h.pool = newPool(o.MaxConnections, o.IdleTime, o.MaxWait)
 	if err := h.SetConfig(o.Domains); err != nil {
 		return nil, err
@@ -351,6 +356,39 @@ func (h *Handler) knownGood(ctx context.Context, address string) bool {
 		return true
 	}
 	return ok
+}
+
+// doubt says what to make of a primary's refusal of a recipient that it had. People leave: once the
+// primary has taken other mail since it first refused this one, that no longer counts against its
+// health, and after believeAfter the refusal is passed on.
+func (h *Handler) doubt(key string, r health.Record, now time.Time) (counts, believe bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	since, ok := h.doubts[key]
+	if !ok || now.Sub(since) > 10*believeAfter { // too long ago to be one story
+		if len(h.doubts) >= maxLearned {
+			clear(h.doubts)
+		}
+		h.doubts[key] = now
+		return true, false
+	}
+	if !r.LastTook.After(since) {
+		return true, false
+	}
+	return false, now.Sub(since) >= believeAfter
+}
+
+// trust forgets doubts of recipients that the primary has accepted.
+func (h *Handler) trust(key string) {
+	h.mu.RLock()
+	none := len(h.doubts) == 0
+	h.mu.RUnlock()
+	if none {
+		return
+	}
+	h.mu.Lock()
+	delete(h.doubts, key)
+	h.mu.Unlock()
 }
 
 // learn notes recipients whom the primary took mail for.

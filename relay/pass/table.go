@@ -62,6 +62,9 @@ type Verdict struct {
 //	dot      2xx                                | its reply   | took
 //	rest                                        | its reply   |
 //
+// One row has a memory, see Handler.doubt: a recipient known good that the primary keeps refusing for a
+// day while it takes other mail is believed to be gone, and the refusal is passed on.
+//
 // Two replies to MAIL are about the mail alone and passed on: 5.3.4, too big, and what smtpc itself
 // answers when the primary doesn't offer what the mail needs.
 func Judge(c Case) Verdict {

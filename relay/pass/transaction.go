@@ -123,12 +123,23 @@ func (t *transaction) passRcpt(ctx context.Context, r recipient, w way) reply.Re
 		switch v.Action {
 		case Pass:
 			if rep.Positive() {
+				t.h.trust(r.key)
 				t.accept(r, w)
 			} else {
 				t.h.o.Metrics.refused("primary")
 			}
 			return rep
 		case Defer:
+			if c.KnownGood && v.Health == health.Refusal {
+				counts, believe := t.h.doubt(r.key, w.record, time.Now())
+				if believe {
+					t.h.o.Metrics.refused("primary")
+					return rep
+				}
+				if !counts {
+					v.Health = ""
+				}
+			}
 			return t.deferWith(r, c, v)
 		}
 		failed = &failure{Case: c, key: w.primary, reason: "RCPT TO:<" + r.Address + ">: " + spool.Printable(rep.String())}
