@@ -446,6 +446,12 @@ func (t *txn) foldPairs() error {
 	for k, p := range t.pairs {
 		if evs := t.events[k]; len(evs) > 0 {
 			p.s = fold(evs)
+			took := slices.ContainsFunc(evs, func(e spool.Event) bool { return e.Type == spool.Delivered })
+			if took && p.address != "" {
+				if err := t.know(addressKey(p.address), ""); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil
@@ -464,9 +470,7 @@ func (t *txn) writePairs() error {
 		if o := t.st.lines[p.domain].assign(receivedAt(p.entry), p.s.state, p.s.ended); o != nil {
 			p.outage = o.n
 		}
-		if err := t.account(p); err != nil {
-			return err
-		}
+		t.account(p)
 		var err error
 		if fresh {
 			err = add.add(t.ctx, p.entry.Bytes(), int64(p.rcpt), p.domain, p.outage, int64(p.s.state), p.lead, p.address, p.size,
@@ -502,20 +506,16 @@ func orNull[T comparable](v T) any {
 }
 
 // account moves the pair in the counters from where it was to where it is.
-func (t *txn) account(p *pairRow) error {
+func (t *txn) account(p *pairRow) {
 	now := counted{p.outage, p.s.state, p.s.ended}
 	if p.was != nil {
 		if *p.was == now {
-			return nil
+			return
 		}
 		t.count(p, *p.was, -1)
 	}
 	t.count(p, now, 1)
 	p.was = &now
-	if now.state == delivered && p.address != "" {
-		return t.know(addressKey(p.address), "")
-	}
-	return nil
 }
 
 func (t *txn) count(p *pairRow, c counted, n int64) {

@@ -243,9 +243,7 @@ func (t *txn) reassignPair(p *pairRow) error {
 		return nil
 	}
 	p.outage = n
-	if err := t.account(p); err != nil {
-		return err
-	}
+	t.account(p)
 	_, err := t.x.exec(t.ctx, "UPDATE pair SET outage=? WHERE entry=? AND rcpt=?", n, p.entry.Bytes(), int64(p.rcpt))
 	return err
 }
