@@ -119,7 +119,12 @@ func (a *App) Run(ctx context.Context, stopTime time.Duration) error {
 
 // Stop stops the node: idle peers are sent away, messages in flight finish, streams are sealed. When ctx
 // ends first, what is left is cut.
-func (a *App) Stop(ctx context.Context) error { return a.life.stop(ctx) }
+func (a *App) Stop(ctx context.Context) error {
+	start := time.Now()
+	err := a.life.stop(ctx)
+	a.log.Info("stopped", "took", time.Since(start), "err", err)
+	return err
+}
 
 // Start starts the node and returns when it listens. On an error everything that was started is stopped.
 // ctx bounds the start only.

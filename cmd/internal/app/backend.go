@@ -98,7 +98,7 @@ func (b *backend) domainStatus(ctx context.Context, d *config.Domain) (*admin.Do
 		Accepted: sum.Counts.Accepted(), Delivered: sum.Counts.Delivered, Parked: sum.Counts.Parked, Pending: sum.Counts.Pending,
 		Bounced: sum.Counts.Bounced, Expired: sum.Counts.Expired, Removed: sum.Counts.Removed,
 		Outage: sum.Outage, OutageOpen: sum.Open, Primary: d.Primary, WhenUp: d.WhenUp, RcptCount: len(d.Recipients),
-		Passed: b.watch.passed(d.Name),
+		Passed: b.watch.passed(d.Name), Latency: b.latency(),
 	}
 	if r.State != health.Up {
 		out.Cause, out.LastTried = r.Reason, timeOrNil(r.LastBad)
@@ -148,31 +148,56 @@ func (b *backend) storeState(ctx context.Context) admin.StoreState {
 	if free, total, err := blob.Space(ctx, b.store); err == nil {
 		s.Free, s.Total = free, total
 	}
-	if h := b.metric("restante_store_call_seconds", "op", "put").GetHistogram(); h.GetSampleCount() > 0 {
-		s.PutMS = h.GetSampleSum() / float64(h.GetSampleCount()) * 1000
-	}
+	s.PutMS = b.mean("restante_store_call_seconds", "op", "put")
 	return s
 }
 
-// metric finds one metric among our own by a label; an empty one when there is none.
-func (a *App) metric(name, label, value string) *dto.Metric {
+// latency is the mean of good probes in milliseconds, as long as there is one set of primaries and so no doubt of which.
+func (b *backend) latency() float64 {
+	key, c := "", b.cfg.Load()
+	for i := range c.Domains {
+		k := b.monitor.Key(c.Domains[i].Name)
+		if key != "" && k != key {
+			return 0
+		}
+		key = k
+	}
+	return b.mean("restante_primary_probe_seconds", "result", string(health.Good))
+}
+
+// mean is the mean of a histogram of our own in milliseconds, over the series that have the labels (name, value, ...);
+// 0 when nothing was measured.
+func (a *App) mean(name string, labels ...string) float64 {
 	families, err := a.reg.Gather()
 	if err != nil {
 		a.log.Debug("metrics", "err", err)
 	}
+	var sum float64
+	var count uint64
 	for _, f := range families {
 		if f.GetName() != name {
 			continue
 		}
 		for _, m := range f.GetMetric() {
-			for _, l := range m.GetLabel() {
-				if l.GetName() == label && l.GetValue() == value {
-					return m
-				}
+			if has(m, labels) {
+				sum += m.GetHistogram().GetSampleSum()
+				count += m.GetHistogram().GetSampleCount()
 			}
 		}
 	}
-	return &dto.Metric{}
+	if count == 0 {
+		return 0
+	}
+	return sum / float64(count) * 1000
+}
+
+func has(m *dto.Metric, labels []string) bool {
+	for i := 0; i+1 < len(labels); i += 2 {
+		if !slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetName() == labels[i] && l.GetValue() == labels[i+1] }) {
+			return false
+		}
+	}
+	return true
 }
 
 // Reload implements admin.Backend.

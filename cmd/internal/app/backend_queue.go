@@ -51,7 +51,10 @@ func (b *backend) Raw(ctx context.Context, by, id string, w io.Writer) error {
 		return err
 	}
 	defer body.Close()
-	b.spool.Note(spool.Event{Type: spool.Opened, Entry: e.ID, By: by})
+	opened := spool.Event{Type: spool.Opened, Entry: e.ID, By: by}
+	if err := b.spool.Record(ctx, opened); err != nil {
+		b.spool.Note(opened) // written when the store is back
+	}
 	b.log.Info("content read", "id", e.ID, "by", by)
 	r := body.Reader()
 	if _, err := r.Seek(int64(e.TraceSize), io.SeekStart); err != nil {
@@ -309,5 +312,25 @@ func (x *actor) erase(ctx context.Context) error {
 	if err := x.b.spool.Erase(ctx, x.b.index, x.by, x.a.Reason, ids...); err != nil {
 		return admin.Errorf(admin.KindFailed, "it goes on by itself within the hour; or run the same command again", "not all could be erased yet: %w", err)
 	}
+	x.b.forgotten(ctx, ids)
 	return nil
+}
+
+// forgotten waits a moment until the index shows no more of what was erased.
+func (b *backend) forgotten(ctx context.Context, ids []string) {
+	ctx, cancel := context.WithTimeout(ctx, settleWait)
+	defer cancel()
+	for _, id := range ids {
+		for {
+			changed := b.index.Changed()
+			if v, err := b.index.Entry(ctx, id); err != nil || v.Erased {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			}
+		}
+	}
 }

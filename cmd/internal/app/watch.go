@@ -162,7 +162,6 @@ func (w *watch) disk(what string, free, total int64) {
 // healthChange tells people about primaries. Suspect, recovering and isolated are no news: the first two
 // pass, and the last is about us.
 func (a *App) healthChange(c health.Change) {
-	a.log.Info("primary", "domain", c.Domain, "state", c.After.State, "before", c.Before.State, "reason", c.After.Reason, "host", c.After.Host)
 	var kind notify.Kind
 	var text string
 	switch c.After.State {
@@ -206,7 +205,6 @@ func (a *App) replayNotice(n replay.Notice) {
 
 // outageEvent sends the sums of an outage, and the chain's heads, out of the house when it has ended.
 func (a *App) outageEvent(ev spool.Event) {
-	a.log.Info("outage", "event", ev.Type, "outage", ev.Outage, "domain", ev.Domain, "reason", ev.Reason)
 	if ev.Type != spool.OutageClosed {
 		return
 	}

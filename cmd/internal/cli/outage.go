@@ -94,16 +94,20 @@ func (e *Env) printOutages(list []index.Outage) {
 
 func newOutageShow(c *command) *cobra.Command {
 	return &cobra.Command{
-		Use:     "show <outage>",
-		Short:   "Show one outage with its sums",
+		Use:     "show [<outage>]",
+		Short:   "Show one outage with its sums: the one named, or the last",
 		Example: `  restante outage show 2026-11-21-example.com`,
-		Args:    argCount(1, 1, "the outage"),
+		Args:    argCount(0, 1, "the outage"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := c.client()
 			if err != nil {
 				return err
 			}
-			r, err := client.Report(cmd.Context(), args[0])
+			id, err := lastOutage(cmd.Context(), client, args, "")
+			if err != nil {
+				return err
+			}
+			r, err := client.Report(cmd.Context(), id)
 			if err != nil {
 				return err
 			}

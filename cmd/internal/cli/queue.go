@@ -270,7 +270,7 @@ func (e *Env) printView(v *index.View) {
 		row("message id", m.Summary.MessageID)
 		row("size", octets(m.Size))
 		row("client", strings.TrimSpace(fmt.Sprintf("%s [%s] helo %s %s %s", m.Client.Name, m.Client.Addr, m.Client.Helo, m.Client.Protocol, m.Client.TLS)))
-		row("kept because", m.Reason)
+		row("kept because", brief(m.Reason))
 		row("sha256", m.SHA256)
 		row("in", fmt.Sprintf("%s batch %d", v.Location.Stream, v.Location.Seq))
 		t.print(e.Out)

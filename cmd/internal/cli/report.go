@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -14,20 +15,22 @@ import (
 )
 
 func newOutageReport(c *command) *cobra.Command {
-	var format string
+	var format, domain string
 	var pairs bool
 	cmd := &cobra.Command{
-		Use:   "report <outage>",
+		Use:   "report [<outage>]",
 		Short: "Prove what became of everything that was accepted in an outage",
 		Long: `Prove what became of everything that was accepted in an outage:
 accepted = delivered + parked + bounced + expired + removed + pending, unaccounted 0.
+Without an id it is the last outage, of the domain if one is named.
 
 With --format csv, or with --pairs, each pair of message and recipient is listed with the primary's
 reply. Exit code 4 when something is unaccounted, parked or pending.`,
-		Example: `  restante outage report 2026-11-21-example.com
+		Example: `  restante outage report --domain example.com
+  restante outage report 2026-11-21-example.com
   restante outage report 2026-11-21-example.com --format csv > outage.csv
   restante outage report 2026-11-21-example.com --json --pairs`,
-		Args: argCount(1, 1, "the outage"),
+		Args: argCount(0, 1, "the outage"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if c.common.json {
 				format = "json"
@@ -36,7 +39,11 @@ reply. Exit code 4 when something is unaccounted, parked or pending.`,
 			if err != nil {
 				return err
 			}
-			r, err := client.Report(cmd.Context(), args[0])
+			id, err := lastOutage(cmd.Context(), client, args, domain)
+			if err != nil {
+				return err
+			}
+			r, err := client.Report(cmd.Context(), id)
 			if err != nil {
 				return err
 			}
@@ -61,15 +68,31 @@ reply. Exit code 4 when something is unaccounted, parked or pending.`,
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "text", "text, json or csv")
+	cmd.Flags().StringVar(&domain, "domain", "", "the last outage of this domain")
 	cmd.Flags().BoolVar(&pairs, "pairs", false, "list each pair with the primary's reply")
 	return cmd
+}
+
+// lastOutage is the outage that was named, or the last one.
+func lastOutage(ctx context.Context, client *admin.Client, args []string, domain string) (string, error) {
+	if len(args) > 0 {
+		return args[0], nil
+	}
+	list, err := client.Outages(ctx, domain)
+	if err != nil {
+		return "", err
+	}
+	if len(list) == 0 {
+		return "", admin.Errorf(admin.KindNotFound, "one begins when a primary is down, or with `restante outage declare`", "there was no outage yet")
+	}
+	return list[0].ID, nil
 }
 
 func (e *Env) printReport(r *admin.Report) {
 	now := time.Now()
 	fmt.Fprintf(e.Out, "Outage of %s, %s\n", r.Domain, period(r.Opened, r.Closed, now))
 	if r.Reason != "" {
-		fmt.Fprintf(e.Out, "  because       %s\n", clean(r.Reason))
+		fmt.Fprintf(e.Out, "  because       %s\n", clean(brief(r.Reason)))
 	}
 	fmt.Fprintf(e.Out, "  accepted      %s for %s, %s\n", plural(r.Messages, "message"), plural(r.Recipients, "recipient"), octets(r.Octets))
 	if r.Accepted != r.Messages {

@@ -102,6 +102,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	}
 	if cmd.HasSubCommands() {
 		mend := "see `" + cmd.CommandPath() + " --help`"
+		cmd.SuggestionsMinimumDistance = 2
 		if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
 			mend = "did you mean `" + cmd.CommandPath() + " " + s[0] + "`?"
 		}

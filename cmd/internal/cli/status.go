@@ -141,7 +141,7 @@ func domainLine(d *admin.DomainStatus, now time.Time, since string) string {
 		where += fmt.Sprintf("  %.0f ms", max(1, d.Latency))
 	}
 	if d.Cause != "" && d.State != "up" {
-		where += "  " + clean(d.Cause)
+		where += "  " + clean(brief(d.Cause))
 		if d.LastTried != nil {
 			where += ", last tried " + ago(*d.LastTried, now)
 		}

@@ -2,11 +2,11 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -219,18 +219,31 @@ func (l *ledger) compare(t *testing.T, got map[int]int) account {
 	return a
 }
 
-// report checks that the newest outage's report adds up and returns it.
-func report(t *testing.T, n *node.Node) string {
+// report checks that every outage's report adds up, and that together they account for all that was kept.
+func report(t *testing.T, n *node.Node) {
 	t.Helper()
-	out, err := n.CLI(t.Context(), "outage", "report", "--domain", "example.test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "unaccounted") && strings.Fields(line)[1] == "0" {
-			return string(out)
+	ask := func(into any, args ...string) {
+		out, err := n.CLI(t.Context(), append(args, "--json")...)
+		if err != nil && len(out) == 0 {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(out, into); err != nil {
+			t.Fatalf("%v: %v: %s", args, err, out)
 		}
 	}
-	t.Errorf("the report leaves something unaccounted:\n%s", out)
-	return string(out)
+	var outages []struct{ ID string }
+	ask(&outages, "outage", "list")
+	for _, o := range outages {
+		var r struct {
+			Accepted, Unaccounted int64
+			Counts                struct{ Delivered, Parked, Pending int64 }
+		}
+		ask(&r, "outage", "report", o.ID)
+		if r.Unaccounted != 0 || r.Counts.Pending != 0 || r.Counts.Parked != 0 || r.Accepted != r.Counts.Delivered {
+			t.Errorf("outage %s does not add up: %+v", o.ID, r)
+		}
+	}
+	if len(outages) == 0 {
+		t.Error("no outage is listed")
+	}
 }
