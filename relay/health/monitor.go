@@ -310,6 +310,10 @@ func (m *Monitor) observe(s *set, o Observation) {
 		o.Alone = o.Probe && m.alone(s)
 	case Good, Ended:
 		o.Pending = m.pending(s)
+	case Empty:
+		if m.pending(s) {
+			return // of another domain of the set
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

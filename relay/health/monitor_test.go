@@ -179,6 +179,8 @@ func TestMonitorLife(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		r.want(t, "a.example", Recovering)
+		r.Observe("a.example", Observation{Kind: Empty}) // but b.example has mail
+		r.want(t, "a.example", Recovering)
 		r.Observe("b.example", Observation{Kind: Took, Replay: true})
 		synctest.Wait()
 		r.want(t, "a.example", Up)

@@ -310,6 +310,7 @@ func (k *Keeper) newID(ctx context.Context, domain string, now time.Time) (strin
 
 // closeEnded closes the outages whose primary is up and for which nothing is pending.
 func (k *Keeper) closeEnded(ctx context.Context) error {
+	begun := time.Now()
 	var evs []spool.Event
 	for _, d := range k.o.Health.Domains() {
 		if !k.o.Health.State(d).Passes() {
@@ -344,6 +345,9 @@ func (k *Keeper) closeEnded(ctx context.Context) error {
 	k.mu.Lock()
 	for _, ev := range evs {
 		k.closed[ev.Domain] = ev.Outage
+		if _, wanted := k.want[ev.Domain]; !wanted && k.kept[ev.Domain].After(begun) {
+			k.want[ev.Domain] = "mail was kept as the outage before was closed"
+		}
 	}
 	k.mu.Unlock()
 	k.tell(evs)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 const us = "mx2.example.test"
@@ -110,7 +111,7 @@ func TestSummarize(t *testing.T) {
 	for _, subject := range []string{strings.Repeat("ü", 500), "a\x00b\x1b[31m\xff", "=?x-unknown?q?=41?=", "=?utf-8?q?=0D=0A_x?="} {
 		msg := "Subject: " + subject + "\r\n\r\n"
 		s, err := Summarize(strings.NewReader(msg), int64(len(msg)))
-		if err != nil || len(s.Subject) > 200 || s.Subject == "" || strings.ContainsAny(s.Subject, "\x00\x1b\r\n\xff") {
+		if err != nil || len(s.Subject) > 200 || s.Subject == "" || strings.ContainsAny(s.Subject, "\x00\x1b\r\n") || !utf8.ValidString(s.Subject) {
 			t.Errorf("%q: %q, %v", subject, s.Subject, err)
 		}
 	}
