@@ -15,9 +15,10 @@ import (
 type folder struct {
 	changes atomic.Uint64 // number of changes so far
 
-	mu     sync.Mutex
-	synced uint64 // the changes up to this one are durable
-	failed error
+	failed atomic.Pointer[error]
+
+	mu     sync.Mutex // held while syncing
+	synced uint64     // the changes up to this one are durable
 }
 
 // changed counts a change and returns the ticket to sync it with.
@@ -30,22 +31,24 @@ func (f *folder) sync(ticket uint64, do func() error) error {
 	if f.synced >= ticket {
 		return nil
 	}
-	if f.failed != nil {
-		return f.failed
+	if err := f.broken(); err != nil {
+		return err
 	}
 	upto := f.changes.Load()
 	if err := do(); err != nil {
-		f.failed = err
+		f.failed.Store(&err)
 		return err
 	}
 	f.synced = upto
 	return nil
 }
 
+// broken returns why no change counts any more. It does not wait for a sync under way.
 func (f *folder) broken() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.failed
+	if err := f.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // known returns what is remembered of a folder, nil if nothing is.
