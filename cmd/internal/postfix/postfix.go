@@ -301,10 +301,18 @@ func (i *Instance) Queued() (int, error) {
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
 			}
-			if d != nil && d.Type().IsRegular() {
+			if d == nil || !d.Type().IsRegular() {
+				return nil
+			}
+			info, err := d.Info()
+			if errors.Is(err, os.ErrNotExist) {
+				return nil
+			}
+			// A queue file that was never finished, and so never acknowledged, isn't executable.
+			if err == nil && info.Mode()&0o100 != 0 {
 				n++
 			}
-			return nil
+			return err
 		})
 		if err != nil {
 			return 0, err
