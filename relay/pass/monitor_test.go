@@ -9,6 +9,7 @@ import (
 	"restante/relay/health"
 	"restante/relay/sink"
 	"restante/relay/smtpc"
+	"restante/spool"
 )
 
 // TestWithMonitor goes through an outage with the real Monitor: passed, kept, kept until a replayed
@@ -94,4 +95,36 @@ func BenchmarkPass(b *testing.B) {
 			}
 		}
 	})
+}
+
+// nothing is a spool that takes everything and keeps nothing.
+type nothing struct{}
+
+func (nothing) Available() error { return nil }
+func (nothing) Expect() func()   { return func() {} }
+func (nothing) Append(context.Context, *spool.Entry, []byte, *spool.Body) error {
+	return nil
+}
+
+// BenchmarkKeep is what this package costs a kept message.
+func BenchmarkKeep(b *testing.B) {
+	m, err := health.New(health.Options{Domains: []health.Domain{{Name: domA, Primary: []string{"127.0.0.1:1"}}}, Dialer: &smtpc.Dialer{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	h, err := New(Options{Hostname: "mx2.test", Domains: []Domain{{Name: domA}}, Spool: nothing{}, Primaries: m, Kept: func([]string, string) {}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := &rig{t: b, Handler: h}
+	msg := letter
+	for len(msg) < 4096 {
+		msg += "0123456789012345678901234567890123456789012345678901234567890123\r\n"
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, dot := r.send(msg, "anna@a.example"); !dot.Positive() {
+			b.Fatal(dot)
+		}
+	}
 }

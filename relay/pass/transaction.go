@@ -91,7 +91,7 @@ func tooBigReply(limit int64) reply.Reply {
 
 // keepRcpt accepts a recipient whose mail goes into the spool.
 func (t *transaction) keepRcpt(r recipient, w way) reply.Reply {
-	// Asked for each recipient: the answer is a look at memory, and the store may have gone meanwhile.
+	// Asked for each recipient: it is a look at memory while the store is heard of, and it may have gone.
 	if err := t.h.o.Spool.Available(); err != nil {
 		t.h.o.Metrics.refused("store")
 		return unavailable(err)

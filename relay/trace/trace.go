@@ -48,8 +48,18 @@ func Strip(r io.ReaderAt, skip, size int64, authservID string) (io.Reader, int64
 	return io.MultiReader(parts...), total, nil
 }
 
-// readHeader reads from skip up to the end of the header, or to MaxHeader.
+// readHeader reads from skip up to the end of the header, or to MaxHeader. A message that is in memory
+// isn't copied.
 func readHeader(r io.ReaderAt, skip, size int64) ([]byte, error) {
+	if m, ok := r.(interface{ Bytes() ([]byte, bool) }); ok {
+		if b, ok := m.Bytes(); ok && skip <= size && size <= int64(len(b)) {
+			b = b[skip:min(size, skip+MaxHeader)]
+			if end := headerEnd(b); end >= 0 {
+				b = b[:end]
+			}
+			return b, nil
+		}
+	}
 	var header []byte
 	for chunk := int64(8 << 10); ; chunk *= 2 {
 		n := min(chunk, size-skip, MaxHeader)

@@ -6,21 +6,34 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"restante/spool"
 )
 
 const us = "mx2.example.test"
 
 func strip(t testing.TB, skip int, msg string) string {
 	t.Helper()
-	r, n, err := Strip(strings.NewReader(msg), int64(skip), int64(len(msg)), us)
-	if err != nil {
+	body := spool.NewBody("", 1<<20) // what is in memory is read another way than what isn't
+	if _, err := body.Write([]byte(msg)); err != nil {
 		t.Fatal(err)
 	}
-	b, err := io.ReadAll(r)
-	if err != nil || int64(len(b)) != n {
-		t.Fatalf("%d octets read, %d announced, %v", len(b), n, err)
+	var results [2]string
+	for i, src := range []io.ReaderAt{strings.NewReader(msg), body} {
+		r, n, err := Strip(src, int64(skip), int64(len(msg)), us)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r)
+		if err != nil || int64(len(b)) != n {
+			t.Fatalf("%d octets read, %d announced, %v", len(b), n, err)
+		}
+		results[i] = string(b)
 	}
-	return string(b)
+	if results[0] != results[1] {
+		t.Fatalf("%q in memory, %q else", results[1], results[0])
+	}
+	return results[0]
 }
 
 func TestStrip(t *testing.T) {
