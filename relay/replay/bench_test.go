@@ -145,4 +145,3 @@ func (d *delayed) Close() error                     { d.r.Close(); return d.Conn
 func (d *delayed) SetDeadline(time.Time) error      { return nil }
 func (d *delayed) SetReadDeadline(time.Time) error  { return nil }
 func (d *delayed) SetWriteDeadline(time.Time) error { return nil }
-

@@ -22,6 +22,9 @@ const (
 	// scanPause is the least time between two scans from the oldest pair. Scans that find nothing to
 	// send also take at most a tenth of the time.
 	scanPause = time.Second
+	// canaryAmong is the number of messages among which one to a recipient known good is looked for, to
+	// go first.
+	canaryAmong = 50
 	// perTurn is the number of messages of one domain before it is another's turn.
 	perTurn = 100
 )
@@ -104,6 +107,11 @@ func (g *group) feedDomain(ctx context.Context, d *domain, changed <-chan struct
 	if !goOn {
 		return false, next
 	}
+	defer func() {
+		e.mu.Lock()
+		g.dispatch()
+		e.mu.Unlock()
+	}()
 	for range perTurn {
 		pairs, err := g.nextPairs(ctx, d)
 		if err != nil {
@@ -251,7 +259,7 @@ func (g *group) feedEntry(ctx context.Context, d *domain, pairs []spool.Pair) (m
 	}
 	canary := false
 	e.mu.Lock()
-	canary = g.pace.Phase() == pace.Canary && d.scan.took <= 100
+	canary = g.pace.Phase() == pace.Canary && d.scan.took < canaryAmong && !j.trial
 	e.mu.Unlock()
 	err := e.fetch(ctx, j)
 	if err == nil && canary {
@@ -273,7 +281,9 @@ func (g *group) feedEntry(ctx context.Context, d *domain, pairs []spool.Pair) (m
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	g.push(j, false)
-	g.dispatch()
+	if !canary || j.known {
+		g.dispatch() // else when a better one is found, or none
+	}
 	if g.full() {
 		g.filling = true
 		return false, time.Time{}

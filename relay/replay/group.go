@@ -226,8 +226,7 @@ func (g *group) take(now time.Time) *job {
 
 // canary picks the message that goes first: the oldest to a recipient known good, else the oldest.
 func (g *group) canary() int {
-	const among = 100
-	for i, j := range g.ready[:min(among, len(g.ready))] {
+	for i, j := range g.ready[:min(canaryAmong, len(g.ready))] {
 		if j.known {
 			return i
 		}

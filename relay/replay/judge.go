@@ -20,11 +20,12 @@ const (
 	fateLost           // the connection was lost with this message under way
 	fateUnknown        // ... after the final dot: nobody knows whether it was taken
 	fateUnsent         // through no fault of its own: at once
+	fateTurned         // 421 on a fresh connection: as well, but the primary isn't ready for us
 )
 
 // String is the word for metrics and progress.
 func (f fate) String() string {
-	return [...]string{"delivered", "deferred", "refused", "unfit", "again", "lost", "unknown", "unsent"}[f]
+	return [...]string{"delivered", "deferred", "refused", "unfit", "again", "lost", "unknown", "unsent", "turned away"}[f]
 }
 
 // verdict is the fate of one pair with the reply behind it.
@@ -99,7 +100,7 @@ func brokenAs(res *smtpc.Result, reused bool) fate {
 		if reused {
 			return fateUnsent
 		}
-		return fateLost
+		return fateTurned
 	case reused && res.Mail.IsZero() && !res.Sent:
 		return fateUnsent // it was closed before anything of this message was answered
 	default:
@@ -122,7 +123,7 @@ func outcome(vs []verdict) pace.Outcome {
 			p = pace.Deferred
 		case fateRefused:
 			p = pace.Refused
-		case fateLost, fateUnknown:
+		case fateLost, fateUnknown, fateTurned:
 			p = pace.Lost
 		}
 		if rank(p) > rank(o) {

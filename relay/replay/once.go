@@ -179,7 +179,7 @@ func (o *once) report(j *job, vs []verdict) {
 		}
 		p := Progress{Summary: o.summary(), Entry: j.pairs[i].Entry, Address: j.pairs[i].Address, Outcome: v.fate.String(), Reply: spool.Printable(v.reply.String())}
 		e.mu.Unlock()
-		if v.fate != fateAgain && v.fate != fateUnsent {
+		if v.fate != fateAgain && v.fate != fateUnsent && v.fate != fateTurned {
 			o.telling.Lock()
 			o.progress(p)
 			o.telling.Unlock()

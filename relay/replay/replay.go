@@ -35,6 +35,7 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -66,10 +67,19 @@ func FromSpool(s *spool.Spool) Spool { return fromSpool{s} }
 
 type fromSpool struct{ *spool.Spool }
 
+// Lease returns once the lease is held and the index knows all that was ever recorded: what its last
+// holder delivered, the journal of a killed process, and all of the ledger when the index is made anew.
 func (f fromSpool) Lease(ctx context.Context, name string) (Lease, error) {
+	// A rebuild may take minutes: the lease isn't held for that long without need.
+	if err := f.Spool.CaughtUp(ctx); err != nil {
+		return nil, err
+	}
 	l, err := f.Spool.Lease(ctx, name)
 	if err != nil {
 		return nil, err // not a nil *spool.Lease in an interface
+	}
+	if err := f.Spool.Sync(ctx); err != nil {
+		return nil, errors.Join(err, l.Release(context.WithoutCancel(ctx)))
 	}
 	return l, nil
 }

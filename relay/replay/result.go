@@ -154,7 +154,7 @@ func (w *worker) apply(j *job, res *smtpc.Result, vs []verdict, host string, ref
 			a.seen, a.reason = append(a.seen, health.Lost), "connection lost at replay"
 		}
 	}
-	blame := o == pace.Lost && g.lose(j, now, took)
+	blame := o == pace.Lost && vs[0].fate != fateTurned && g.lose(j, now, took)
 	again := &job{}
 	for i, v := range vs {
 		p, k := j.pairs[i], j.keys[i]
@@ -191,7 +191,7 @@ func (w *worker) apply(j *job, res *smtpc.Result, vs []verdict, host string, ref
 				continue
 			}
 			a.notes = append(a.notes, e.putOff(d, p, k, why, host, now))
-		case fateAgain, fateUnsent:
+		case fateAgain, fateUnsent, fateTurned:
 			again.pairs, again.keys = append(again.pairs, p), append(again.keys, k)
 		}
 	}
@@ -417,7 +417,7 @@ func (e *Engine) logResult(j *job, res *smtpc.Result, vs []verdict, host string)
 		}
 	}
 	args := []any{"id", j.pairs[0].Entry, "domain", j.d.name, "host", host, "from", j.entry.From, "reply", spool.Printable(reply)}
-	for f := fateDelivered; f <= fateUnsent; f++ {
+	for f := fateDelivered; f <= fateTurned; f++ {
 		if counts[f] > 0 {
 			args = append(args, f.String(), counts[f])
 		}
