@@ -377,6 +377,36 @@ func TestOpportunisticFallsBack(t *testing.T) {
 	}
 }
 
+// TestInjectedBeforeTLS: what came in plain must not count once TLS is on (RFC 3207 6).
+func TestInjectedBeforeTLS(t *testing.T) {
+	tg := script(t, []string{"220 x\r\n", "250-x\r\n250 STARTTLS\r\n", "220 go\r\n250-x\r\n250 SIZE 5\r\n"})
+	tg.TLS.Mode = TLSRequired
+	var e *Error
+	if _, err := (&Dialer{}).Dial(t.Context(), tg); !errors.As(err, &e) || e.Stage != StageTLS || !errors.Is(err, ErrUnasked) {
+		t.Error(err)
+	}
+}
+
+// TestRefusedBdatIsReset: RFC 3030 2 leaves open what a refused BDAT leaves behind, so RSET comes before the next MAIL.
+func TestRefusedBdatIsReset(t *testing.T) {
+	s := startSink(t, sink.Options{Offers: plain(), Faults: sink.Faults{Rules: []sink.Rule{
+		{Stage: sink.StageDot, Reply: "550 5.7.1 no"}, {Stage: sink.StageRset, Reply: "421 4.3.2 seen"}}}})
+	c := dial(t, target(s.Addr()))
+	if r, err := c.Mail(t.Context(), Mail{}); err != nil || !r.Positive() {
+		t.Fatal(r, err)
+	}
+	if r, err := c.Rcpt(t.Context(), Rcpt{Address: "c@d.test"}); err != nil || !r.Positive() {
+		t.Fatal(r, err)
+	}
+	if r, err := c.Data(t.Context(), strings.NewReader("x\r\n"), 3); err != nil || r.Code != 550 {
+		t.Fatal(r, err)
+	}
+	var e *Error
+	if _, err := c.Mail(t.Context(), Mail{}); !errors.As(err, &e) || e.Stage != StageRset || e.Reply.Code != 421 {
+		t.Error(err)
+	}
+}
+
 func TestHandshakeHangs(t *testing.T) {
 	s := startSink(t, sink.Options{Faults: sink.Faults{Rules: []sink.Rule{{Stage: sink.StageTLS, Hang: true}}}})
 	d := &Dialer{Hostname: "mx2.test"}
