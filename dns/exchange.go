@@ -39,7 +39,7 @@ func ask(ctx context.Context, q *dns.Msg, network, server string) (*dns.Msg, err
 			return nil, err
 		}
 	}
-	c := &dns.Conn{Conn: nc, UDPSize: ednsSize}
+	c := &dns.Conn{Conn: nc, UDPSize: dns.DefaultMsgSize} // some servers send more than they were asked to
 	if err := c.WriteMsg(q); err != nil {
 		return nil, err
 	}
