@@ -18,12 +18,10 @@ func checkHeader(body *spool.Body, l *Limits, hostname string) (reply.Reply, err
 			return reply.Reply{}, err
 		}
 	}
-	head, ok := header(head, int(l.HeaderSize))
-	if !ok {
-		return reply.New(554, reply.Enhanced{5, 6, 0}, "Header is larger than %d octets", l.HeaderSize), nil
-	}
-	hops, own := trace(head, hostname)
+	hops, own, ok := trace(head, int(l.HeaderSize), hostname)
 	switch {
+	case !ok:
+		return reply.New(554, reply.Enhanced{5, 6, 0}, "Header is larger than %d octets", l.HeaderSize), nil
 	case own >= 2: // once is no loop yet: the primary may have sent it on to an address elsewhere
 		return reply.New(554, reply.Enhanced{5, 4, 6}, "Mail loop: the message has been at %s twice already", hostname), nil
 	case hops >= l.Hops:
@@ -32,36 +30,30 @@ func checkHeader(body *spool.Body, l *Limits, hostname string) (reply.Reply, err
 	return reply.Reply{}, nil
 }
 
-// header returns the fields at the head of msg, without the empty line that ends them. ok is false if
-// they are more than limit octets.
-func header(msg []byte, limit int) (fields []byte, ok bool) {
-	if bytes.HasPrefix(msg, []byte("\r\n")) {
-		return nil, true
-	}
-	within := msg[:min(len(msg), limit+4)]
-	if i := bytes.Index(within, []byte("\r\n\r\n")); i >= 0 {
-		return msg[:i+2], i+2 <= limit
-	}
-	return msg, len(msg) <= limit
-}
-
-// trace counts the Received fields, and those of them that hostname wrote.
-func trace(head []byte, hostname string) (hops, own int) {
-	for len(head) > 0 {
-		field := head
-		end := 0
-		for { // to the line that isn't folded
-			i := bytes.IndexByte(head[end:], '\n')
+// trace counts the Received fields at the head of msg, and those of them that hostname wrote. The header ends at the
+// first line that is neither a field nor the rest of a folded one, which includes the empty line. ok is
+// false if that doesn't come within limit octets.
+func trace(msg []byte, limit int, hostname string) (hops, own int, ok bool) {
+	for at := 0; at < len(msg); {
+		end := at
+		for { // to the end of the field, folded as it may be
+			i := bytes.IndexByte(msg[end:], '\n')
 			if i < 0 {
-				end = len(head)
+				end = len(msg)
 				break
 			}
 			end += i + 1
-			if end == len(head) || head[end] != ' ' && head[end] != '\t' {
+			if end == len(msg) || msg[end] != ' ' && msg[end] != '\t' {
 				break
 			}
 		}
-		field, head = head[:end], head[end:]
+		field := msg[at:end]
+		if !isField(field) {
+			return hops, own, true
+		}
+		if at = end; at > limit {
+			return hops, own, false
+		}
 		if value, ok := received(field); ok {
 			hops++
 			if ours(value, hostname) {
@@ -69,7 +61,21 @@ func trace(head []byte, hostname string) (hops, own int) {
 			}
 		}
 	}
-	return hops, own
+	return hops, own, true
+}
+
+// isField reports whether a line begins with the name of a field and a colon (RFC 5322 2.2, 4.5).
+func isField(line []byte) bool {
+	i := bytes.IndexByte(line, ':')
+	if i <= 0 {
+		return false
+	}
+	for _, c := range bytes.TrimRight(line[:i], " \t") {
+		if c <= ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return line[0] != ' ' && line[0] != '\t'
 }
 
 // received returns the value of a Received field.

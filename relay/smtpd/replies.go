@@ -25,7 +25,7 @@ func (w *wire) take(p []byte) {
 		return
 	}
 	w.from = w.from[:0]
-	w.answer(parse(text))
+	w.answer(text)
 }
 
 // parse reads a reply of go-smtp, which puts the enhanced code on the last line only.
@@ -66,7 +66,7 @@ func enhanced(s string) (e reply.Enhanced, ok bool) {
 }
 
 // answer sends a reply of go-smtp, or what stands for it.
-func (w *wire) answer(r reply.Reply) {
+func (w *wire) answer(text string) {
 	if !w.engine.greeted {
 		w.engine.greeted = true
 		if w.tls == "" {
@@ -74,25 +74,29 @@ func (w *wire) answer(r reply.Reply) {
 		}
 		return
 	}
-	if w.mute {
-		w.mute = false
-		return
-	}
-	if !w.instead.IsZero() {
-		r, w.instead = w.instead, reply.Reply{}
-	}
 	verb := w.cmd.verb
 	switch {
-	case r.Text == dropped:
-		w.err = errGone
+	case w.mute:
+		w.mute = false
 		return
-	case (verb == "EHLO" || verb == "HELO") && r.Code == 250:
+	case !w.instead.IsZero():
+		r := w.instead
+		w.instead = reply.Reply{}
+		w.reply(r)
+		return
+	case (verb == "EHLO" || verb == "HELO") && strings.HasPrefix(text, "250"):
 		w.helo, w.esmtp = w.cmd.path, verb == "EHLO"
 		if w.esmtp {
 			w.out = append(w.out, w.srv.greeting(w)...)
 		} else {
 			w.out = append(w.out, "250 "+w.srv.o.Hostname+"\r\n"...) // RFC 2034 4: no enhanced code here
 		}
+		return
+	}
+	r := parse(text)
+	switch {
+	case r.Text == dropped:
+		w.err = errGone
 		return
 	case r.Code == 354 && verb == "BDAT":
 		return
