@@ -155,6 +155,9 @@ func (o objects) message(ctx context.Context, l *loaded, id string, loc Location
 		return nil, nil, ErrErased
 	case row.Big:
 		body, err := o.big(ctx, e, StreamID{Name: loc.Stream}.BigKey(id), dir, memory)
+		if errors.Is(err, blob.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err) // its batch is there
+		}
 		return e, body, err
 	}
 	name, content, err := o.codec.Member(l.object[row.EML.Offset : row.EML.Offset+row.EML.Length])
@@ -204,47 +207,63 @@ func verified(e *Entry, content []byte, whole string) (*Body, error) {
 }
 
 // big reads a message that is an object of its own.
-func (o objects) big(ctx context.Context, e *Entry, key, dir string, memory int64) (_ *Body, err error) {
-	rc, _, err := o.store.Get(ctx, key, blob.Range{})
-	if err != nil {
-		if errors.Is(err, blob.ErrNotExist) {
-			err = fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
-		return nil, fmt.Errorf("%s: %w", key, err)
-	}
-	defer func() { err = errors.Join(err, rc.Close()) }()
-	dec, err := zstd.NewReader(rc, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(64<<20))
-	if err != nil {
-		return nil, err
-	}
-	defer dec.Close()
+func (o objects) big(ctx context.Context, e *Entry, key, dir string, memory int64) (*Body, error) {
 	body := NewBody(dir, memory)
-	sum := &skipping{h: sha256.New(), skip: int64(e.TraceSize)}
-	n, err := io.Copy(io.MultiWriter(body, sum), io.LimitReader(dec, e.Size+1))
-	switch {
-	case err != nil:
-		if ctx.Err() == nil && isZstd(err) {
-			err = fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
-	case n != e.Size || hex.EncodeToString(sum.h.Sum(nil)) != e.SHA256:
-		err = fmt.Errorf("%w: the SHA-256 is not the one taken at receipt", ErrDamaged)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", key, err), body.Close())
+	if _, err := o.bigTo(ctx, e, key, body); err != nil {
+		return nil, errors.Join(err, body.Close())
 	}
 	return body, nil
 }
 
-// isZstd reports the decoder's own complaints, which are about the octets and not about reading them.
-func isZstd(err error) bool {
-	for _, e := range []error{zstd.ErrMagicMismatch, zstd.ErrCRCMismatch, zstd.ErrBlockTooSmall, zstd.ErrReservedBlockType,
-		zstd.ErrCompressedSizeTooBig, zstd.ErrUnexpectedBlockSize, zstd.ErrWindowSizeExceeded, zstd.ErrWindowSizeTooSmall,
-		zstd.ErrDecoderSizeExceeded, zstd.ErrUnknownDictionary, zstd.ErrFrameSizeExceeded, zstd.ErrFrameSizeMismatch, io.ErrUnexpectedEOF} {
-		if errors.Is(err, e) {
-			return true
-		}
+// bigTo decodes a big object to w and compares it with the hash taken at receipt. It returns the size of
+// the object. Errors: blob.ErrNotExist, ErrDamaged, those of the store, those of w.
+func (o objects) bigTo(ctx context.Context, e *Entry, key string, w io.Writer) (_ int64, err error) {
+	rc, info, err := o.store.Get(ctx, key, blob.Range{})
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", key, err)
 	}
-	return false
+	defer func() { err = errors.Join(err, rc.Close()) }()
+	src, dst := &noting{r: rc}, &noting{w: w}
+	dec, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(64<<20))
+	if err != nil {
+		return info.Size, err
+	}
+	defer dec.Close()
+	sum := &skipping{h: sha256.New(), skip: int64(e.TraceSize)}
+	n, err := io.Copy(io.MultiWriter(dst, sum), io.LimitReader(dec, e.Size+1))
+	switch {
+	case src.err != nil || dst.err != nil || ctx.Err() != nil:
+		err = errors.Join(err, ctx.Err())
+	case err != nil:
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	case n != e.Size || hex.EncodeToString(sum.h.Sum(nil)) != e.SHA256:
+		err = fmt.Errorf("%w: the SHA-256 is not the one taken at receipt", ErrDamaged)
+	}
+	if err != nil {
+		return info.Size, fmt.Errorf("%s: %w", key, err)
+	}
+	return info.Size, nil
+}
+
+// noting remembers that reading or writing failed, which is not the fault of the octets.
+type noting struct {
+	r   io.Reader
+	w   io.Writer
+	err error
+}
+
+func (n *noting) Read(p []byte) (int, error) {
+	k, err := n.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		n.err = err
+	}
+	return k, err
+}
+
+func (n *noting) Write(p []byte) (int, error) {
+	k, err := n.w.Write(p)
+	n.err = err
+	return k, err
 }
 
 // skipping hashes what comes after the first octets.

@@ -128,6 +128,8 @@ type Lagging interface {
 // Rebuildable is a Fold that can begin anew. Follow asks for it when the store is older than the fold:
 // then it was restored from a backup, or it is not the store that was folded.
 type Rebuildable interface {
+	// Cluster returns the cluster whose store was folded, "" if none was.
+	Cluster(ctx context.Context) (string, error)
 	// Domains returns the domains that the fold knows.
 	Domains(ctx context.Context) ([]string, error)
 	// Reset forgets the positions and all that was folded, except events about entries: a delivery

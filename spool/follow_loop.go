@@ -3,6 +3,7 @@ package spool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -136,8 +137,12 @@ func (f *follower) begin(ctx context.Context) error {
 		return err
 	}
 	var positions map[StreamID]Position
-	err = f.retrying(ctx, "its own file", func() error {
-		var err error
+	err = f.retrying(ctx, "its own file", func() (err error) {
+		if r, ok := f.fold.(Rebuildable); ok {
+			if err := f.ours(ctx, r); err != nil {
+				return err
+			}
+		}
 		positions, err = f.fold.Positions(ctx)
 		return err
 	})
@@ -168,6 +173,17 @@ func (f *follower) begin(ctx context.Context) error {
 	return nil
 }
 
+// ours refuses a fold of another cluster's store.
+func (f *follower) ours(ctx context.Context, r Rebuildable) error {
+	switch cluster, err := r.Cluster(ctx); {
+	case err != nil:
+		return err
+	case cluster != "" && cluster != f.s.Cluster():
+		return fmt.Errorf("%w: the index was folded from cluster %s, but %s is cluster %s: is it the right store? If so, delete the index", ErrForeign, cluster, f.s.o.Store, f.s.Cluster())
+	}
+	return nil
+}
+
 func (f *follower) notYet() error {
 	if err := f.s.vigil.down(); err != nil {
 		return err
@@ -185,7 +201,7 @@ func (f *follower) discover(ctx context.Context, all bool) (map[*tail][]uint64, 
 	for _, id := range ids {
 		_, known := f.tails[id]
 		t := f.tail(id)
-		if t.pos.Sealed || (known && !all) || f.s.writing(id) {
+		if t.pos.Sealed || (!all && (known || f.s.writing(id))) {
 			continue
 		}
 		seqs, err := f.src.seqs(ctx, id, t.pos.Seq, nil)

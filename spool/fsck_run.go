@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-
 	"restante/spool/batch"
 	"restante/spool/blob"
 )
@@ -323,7 +321,11 @@ func (c *checker) bigs(ctx context.Context) error {
 		c.rep.Big++
 		e, named := c.big[info.Key]
 		if named && e != nil {
-			octets, err := c.bigObject(ctx, info.Key, e)
+			var octets int64
+			var err error
+			if !c.o.Quick {
+				octets, err = c.src.bigTo(ctx, e, info.Key, io.Discard)
+			}
 			switch {
 			case errors.Is(err, blob.ErrNotExist):
 				seen[info.Key] = false
@@ -351,35 +353,6 @@ func (c *checker) bigs(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// bigObject reads a big object and compares it with the hash taken at receipt.
-func (c *checker) bigObject(ctx context.Context, key string, e *Entry) (octets int64, err error) {
-	if c.o.Quick {
-		return 0, nil
-	}
-	rc, info, err := c.src.store.Get(ctx, key, blob.Range{})
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, rc.Close()) }()
-	dec, err := zstd.NewReader(rc, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(64<<20))
-	if err != nil {
-		return 0, err
-	}
-	defer dec.Close()
-	sum := &skipping{h: sha256.New(), skip: int64(e.TraceSize)}
-	n, err := io.Copy(sum, io.LimitReader(dec, e.Size+1))
-	if err != nil {
-		if isZstd(err) {
-			err = fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
-		return info.Size, err
-	}
-	if n != e.Size || hex.EncodeToString(sum.h.Sum(nil)) != e.SHA256 {
-		return info.Size, fmt.Errorf("%w: the SHA-256 is not the one taken at receipt", ErrDamaged)
-	}
-	return info.Size, nil
 }
 
 // remove deletes an object and says so.

@@ -102,7 +102,6 @@ type Summary struct {
 	Counts Counts    `json:"counts"`           // since that outage began: its pairs; without one, all that is kept
 	All    Counts    `json:"all"`              // of the domain, whichever outage
 	Oldest time.Time `json:"oldest,omitzero"`  // when the oldest pending pair of the domain was received
-	Kept   time.Time `json:"kept,omitzero"`    // when the newest entry of the domain was received
 }
 
 // Head is how far one stream goes, for keeping elsewhere: a chain that still has this hash at this
