@@ -60,7 +60,7 @@ func Parse(s string) (Address, error) {
 	if err != nil {
 		return Address{}, err
 	}
-	if rest == "" || rest[0] != '@' {
+	if rest == "" || rest[0] != '@' || hidden(local) {
 		return Address{}, ErrSyntax
 	}
 	domain, err := ParseDomain(rest[1:])
@@ -152,7 +152,7 @@ func dotString(s string) bool {
 		}
 		dot = false
 	}
-	return !dot && !hidden(s)
+	return !dot
 }
 
 // atext reports whether an octet may stand in an atom.
@@ -164,11 +164,12 @@ func atext(c byte) bool {
 	return strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
 }
 
-// hidden reports whether s holds C1 controls, line separators or a byte order mark: nothing that a
-// mailbox is named with, and all of it means mischief in logs, headers and on screens.
+// hidden reports whether s holds C1 controls, line separators, overrides of the writing direction or a byte
+// order mark: nothing that a mailbox is named with, and all of it means mischief in logs, headers and on screens.
 func hidden(s string) bool {
 	for _, r := range s {
-		if r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029 || r == 0xfeff {
+		switch {
+		case r >= 0x80 && r < 0xa0, r == 0x2028, r == 0x2029, r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0xfeff:
 			return true
 		}
 	}
