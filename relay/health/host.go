@@ -54,8 +54,11 @@ func targetID(t smtpc.Target) string {
 	if t.TLS.Mode != "" && t.TLS.Mode != smtpc.TLSOpportunistic {
 		id += "/" + t.TLS.Mode
 	}
-	if t.XClient || t.XForward {
-		id += fmt.Sprintf("/xclient=%t,xforward=%t", t.XClient, t.XForward)
+	if t.XClient {
+		id += "/xclient"
+	}
+	if t.XForward {
+		id += "/xforward"
 	}
 	if t.TLS.ServerName != "" {
 		id += "/" + t.TLS.ServerName

@@ -8,7 +8,7 @@
 // Health belongs to a set of primary hosts, not to a domain: a hundred domains behind one server are
 // probed once, and go down and come back together. Declarations belong to a domain or an address.
 //
-//	up ──lost──> suspect ──3 failures──> down ──good probe──> recovering ──mail taken, or none pending──> up
+//	up ──lost──> suspect ──3 failed probes──> down ──good probe──> recovering ──mail taken, or none pending──> up
 //	 │              └──good probe: up, or recovering while mail is pending──┘
 //	 └──5.7.x, and it never took mail from us──> refuses-us ──good probe──> up
 //	 suspect ──3 failures, and store, resolver and the other primaries are gone too──> isolated
@@ -24,13 +24,13 @@ type State string
 const (
 	Up         State = "up"
 	Suspect    State = "suspect"    // something went wrong just now
-	Down       State = "down"       // it went wrong DownAfter times in a row, or an admin said so
+	Down       State = "down"       // DownAfter probes in a row failed, or an admin said so
 	Recovering State = "recovering" // it answers probes; no kept message has gone through yet
 	RefusesUs  State = "refuses-us" // a ban or a blocklist: it is up, but not for us
 	Isolated   State = "isolated"   // everything is gone at once: it is our own line
 )
 
-// DownAfter is the number of failures in a row after which a primary counts as down, and the number of
+// DownAfter is the number of failed probes in a row after which a primary counts as down, and the number of
 // refusals in a row of what it used to take after which it counts as suspect.
 const DownAfter = 3
 
@@ -84,7 +84,7 @@ type Record struct {
 	// Recovering back to Down is the same failure, not a new one.
 	DownSince time.Time `json:"down_since,omitzero"`
 
-	Failures int       `json:"failures,omitempty"` // Lost in a row, a burst of sessions counting once
+	Failures int       `json:"failures,omitempty"` // failed probes in a row
 	Relapses int       `json:"relapses,omitempty"` // times Recovering ended in a failure since it was last up
 	Refusals int       `json:"refusals,omitempty"` // Refusal in a row
 	LastGood time.Time `json:"last_good,omitzero"` // last Good or Took
@@ -209,10 +209,13 @@ func stepLost(r Record, o Observation, now time.Time) Record {
 	r = r.bad(o, now)
 	switch r.State {
 	case Up, RefusesUs:
-		r.Failures = 1
+		r.Failures = 0
+		if o.Probe {
+			r.Failures = 1
+		}
 		return r.to(Suspect, now)
 	case Suspect:
-		// Fifty sessions that lose their connections at once are one failure: from here on probes decide.
+		// Fifty sessions that lose their connections when a server restarts are no outage: probes decide.
 		if !o.Probe {
 			return r
 		}
@@ -222,7 +225,7 @@ func stepLost(r Record, o Observation, now time.Time) Record {
 		return r.down(o, now)
 	case Recovering:
 		// A primary that answers probes but breaks at every message isn't back.
-		r.Failures = 1
+		r.Failures = 0
 		r.Relapses++
 		if !r.DownSince.IsZero() || r.Relapses >= DownAfter {
 			return r.down(o, now)

@@ -42,11 +42,11 @@ func TestStep(t *testing.T) {
 	}{
 		{"the first probe decides", false, Suspect, "good+probe:up"},
 		{"kept mail goes first", false, Suspect, "good+probe+pending:recovering took+replay:up"},
-		{"down after three probes", true, Up, "lost:suspect lost+probe:suspect lost+probe:down lost+probe:down"},
+		{"down after three probes", true, Up, "lost:suspect lost+probe:suspect lost+probe:suspect lost+probe:down lost+probe:down"},
 		{"a probe may see it first", true, Up, "lost+probe:suspect lost+probe:suspect lost+probe:down"},
 		{"a burst of sessions is one failure", true, Up, "lost:suspect lost:suspect lost:suspect lost:suspect lost:suspect"},
 		{"a hiccup", true, Up, "lost:suspect good+probe:up"},
-		{"a hiccup starts counting anew", true, Up, "lost:suspect lost+probe:suspect good+probe:up lost:suspect lost+probe:suspect lost+probe:down"},
+		{"a hiccup starts counting anew", true, Up, "lost:suspect lost+probe:suspect good+probe:up lost:suspect lost+probe:suspect lost+probe:suspect lost+probe:down"},
 		{"a hiccup that left mail", true, Up, "lost:suspect good+probe+pending:recovering took+replay:up"},
 		{"down and back", true, Down, "good+probe+pending:recovering good+probe+pending:recovering took+replay:up"},
 		{"down and back, nothing kept", true, Down, "good+probe:up"},
@@ -70,6 +70,7 @@ func TestStep(t *testing.T) {
 		{"one that took mail doesn't ban, it is ill", true, Up, "ban:up ban:up ban:suspect"},
 		{"one that took mail and bans probes is ill", true, Up, "ban+probe:suspect ban+probe:suspect ban+probe:down"},
 		{"having taken mail is kept in mind", false, Up, "took:up ban:up"},
+		{"a relapse, then dead", true, Recovering, "lost:suspect lost+probe:suspect lost+probe:suspect lost+probe:down"},
 		{"a ban, then dead", false, RefusesUs, "lost+probe:suspect lost+probe:suspect lost+probe:down"},
 		{"taking mail doesn't end a ban", false, RefusesUs, "took:refuses-us good+probe:up"},
 		{"our own line", true, Up, "lost+probe+alone:suspect lost+probe+alone:suspect lost+probe+alone:isolated lost+probe+alone:isolated good+probe+pending:recovering took+replay:up"},
@@ -80,7 +81,7 @@ func TestStep(t *testing.T) {
 		{"a declaration ended, mail waits", true, Up, "ended+pending:recovering took+replay:up"},
 		{"a declaration ended, nothing waits", true, Up, "ended:up"},
 		{"a declaration ended, but it is down indeed", true, Down, "ended+pending:down"},
-		{"empty means nothing elsewhere", true, Up, "empty:up lost:suspect empty:suspect lost+probe:suspect lost+probe:down empty:down"},
+		{"empty means nothing elsewhere", true, Up, "empty:up lost:suspect empty:suspect lost+probe:suspect lost+probe:suspect lost+probe:down empty:down"},
 		{"an unknown kind changes nothing", true, Up, "nonsense:up"},
 	}
 	for _, tt := range tests {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"time"
 
 	"restante/relay/reply"
@@ -178,8 +179,17 @@ func (t *transaction) keep(ctx context.Context, m *message, reason string) reply
 	return reply.Reply{}
 }
 
-// log writes the transaction's line.
+// log says what became of a message and why. smtpd writes the transaction's line with the reply, so this
+// one is for those who look closely, but where the sender got no reply.
 func (t *transaction) log(m *message, outcome, answer, reason string) {
+	level := slog.LevelDebug
+	if outcome == "unknown" {
+		level = slog.LevelWarn
+	}
+	ctx := context.Background()
+	if !t.h.log.Enabled(ctx, level) {
+		return
+	}
 	attrs := []any{"id", m.id, "session", t.client.Session, "outcome", outcome, "from", t.mail.From.String(),
 		"rcpts", len(t.rcpts), "domain", t.domain, "size", m.body.Size()}
 	if answer != "" {
@@ -188,5 +198,5 @@ func (t *transaction) log(m *message, outcome, answer, reason string) {
 	if reason != "" {
 		attrs = append(attrs, "reason", reason)
 	}
-	t.h.log.Info("mail", attrs...)
+	t.h.log.Log(ctx, level, "mail", attrs...)
 }

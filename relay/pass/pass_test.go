@@ -1,6 +1,7 @@
 package pass
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -359,6 +360,55 @@ func TestBusyPrimary(t *testing.T) {
 	r.want(dot, 250, "")
 	if len(r.sink.Messages()) != 2 {
 		t.Error("the slot wasn't given back")
+	}
+}
+
+// TestPrimaryLimitsConnections: 421 above one connection isn't a failure while that one works.
+func TestPrimaryLimitsConnections(t *testing.T) {
+	r := newRig(t, nil)
+	r.sink.SetFaults(sink.Faults{MaxConnections: 1})
+	s := r.session()
+	s.mail(fromAnna)
+	r.want(s.rcpt("anna@a.example"), 250, "")
+	_, dot := r.send(letter, "bob@a.example")
+	r.want(dot, 250, "2.6.0")
+	if got := r.prim.saw(); got != "" {
+		t.Errorf("health saw %q", got)
+	}
+	r.want(s.data(letter), 250, "")
+	s.tx.Reset()
+	// Alone, the same reply is one.
+	r.pool.drop(r.sink.Addr())
+	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageConnect, Reply: "421 4.7.0 Too many connections"}}})
+	r.prim.saw()
+	_, dot = r.send(letter, "bob@a.example")
+	r.want(dot, 250, "2.6.0")
+	if got := r.prim.saw(); got != "a.example lost" {
+		t.Errorf("health saw %q", got)
+	}
+}
+
+// TestHungUp: when the session ends while the primary is silent, that says nothing of the primary.
+func TestHungUp(t *testing.T) {
+	r := newRig(t, nil)
+	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageDot, Hang: true}}})
+	s := r.session()
+	s.mail(fromAnna)
+	r.want(s.rcpt("anna@a.example"), 250, "")
+	r.spool.fail = spool.ErrVoid
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	body := spool.NewBody("", 1<<20)
+	defer body.Close()
+	if _, err := body.Write([]byte(letter)); err != nil {
+		t.Fatal(err)
+	}
+	if dot := s.tx.Data(ctx, spool.NewID(), body); !dot.IsZero() {
+		t.Errorf("reply %q although the primary may have the message", dot)
+	}
+	s.tx.Reset()
+	if got := r.prim.saw(); got != "" {
+		t.Errorf("health saw %q", got)
 	}
 }
 

@@ -80,6 +80,14 @@ func (p *pool) acquire(ctx context.Context, key string) (release func(), err err
 	}
 }
 
+// others reports that a set has more connections than the one whose slot the caller holds.
+func (p *pool) others(key string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.setLocked(key)
+	return len(s.slots) > 1 || len(s.idle) > 0
+}
+
 // get returns an idle session, nil if there is none that still lives.
 func (p *pool) get(key string) *link {
 	for {

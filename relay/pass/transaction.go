@@ -315,7 +315,11 @@ func (t *transaction) connect(ctx context.Context, domain string, w way, idle bo
 	defer cancel()
 	c, err := t.h.o.Primaries.Dial(ctx, domain)
 	if err != nil {
-		return t.failed(AtConnect, err, w)
+		f := t.failed(AtConnect, err, w)
+		// A primary that takes five connections and puts off the sixth is up: this mail is kept and
+		// replayed at once, the others go on.
+		f.busy = f.Reply.Transient() && t.h.pool.others(w.primary)
+		return f
 	}
 	t.link = t.h.pool.fresh(w.primary, c)
 	t.link.domain = domain
