@@ -88,9 +88,6 @@ func (c *pairCollector) Collect(out chan<- prometheus.Metric) {
 		lag = time.Since(since).Seconds()
 	}
 	gauge("restante_index_behind_seconds", "How long the index has been behind.", lag)
-	if c.app.smtp != nil {
-		gauge("restante_smtp_sessions", "SMTP sessions now.", float64(c.app.smtp.Sessions()))
-	}
 	ready := 0.0
 	if c.app.ready() {
 		ready = 1

@@ -43,7 +43,7 @@ func domains(ctx context.Context, client *admin.Client, domain string) ([]string
 
 func newReplayStart(c *command) *cobra.Command {
 	var sel selectFlags
-	var watch bool
+	var watch, yes bool
 	cmd := &cobra.Command{
 		Use:   "start",
 		Short: "Start the replay of a domain, also where it is manual",
@@ -58,7 +58,7 @@ answers. To deliver only some of what was kept, or again, see "replay run"; a se
 				return err
 			}
 			if sel.selects() {
-				return c.replayRun(cmd.Context(), client, &sel)
+				return c.replayRun(cmd.Context(), client, &sel, yes)
 			}
 			list, err := domains(cmd.Context(), client, sel.Domain)
 			if err != nil {
@@ -74,6 +74,7 @@ answers. To deliver only some of what was kept, or again, see "replay run"; a se
 	}
 	sel.register(cmd)
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show the progress until nothing is pending")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
 	return cmd
 }
 
@@ -280,12 +281,7 @@ Exit code 4 when some of it could not be delivered.`,
 			if err != nil {
 				return err
 			}
-			if sel.Again && !sel.DryRun {
-				if err := c.confirm(yes, "--again delivers mail a second time to people who still have it"); err != nil {
-					return err
-				}
-			}
-			return c.replayRun(cmd.Context(), client, &sel)
+			return c.replayRun(cmd.Context(), client, &sel, yes)
 		},
 	}
 	sel.register(cmd)
@@ -294,8 +290,13 @@ Exit code 4 when some of it could not be delivered.`,
 	return cmd
 }
 
-func (c *command) replayRun(ctx context.Context, client *admin.Client, sel *selectFlags) error {
+func (c *command) replayRun(ctx context.Context, client *admin.Client, sel *selectFlags, yes bool) error {
 	var err error
+	if sel.Again && !sel.DryRun {
+		if err := c.confirm(yes, "--again delivers mail a second time to people who still have it"); err != nil {
+			return err
+		}
+	}
 	if sel.Since, err = parseWhen(sel.since, time.Now()); err != nil {
 		return err
 	}

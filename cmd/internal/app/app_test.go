@@ -1,0 +1,308 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/smtp"
+	"net/textproto"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"restante/cmd/internal/admin"
+	"restante/cmd/internal/config"
+)
+
+// node starts a node on free ports, with the stand-in primary, and stops it at the end of the test.
+func node(t *testing.T, dir string) *App {
+	t.Helper()
+	c, err := config.LoadDev(config.Flags{DataDir: dir, SMTPListen: []string{"127.0.0.1:0"}, HTTPListen: "127.0.0.1:0", Socket: filepath.Join(t.TempDir(), "s")}, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(Options{Config: c, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { halt(t, a) })
+	return a
+}
+
+// halt stops a node; a second time does nothing.
+func halt(t *testing.T, a *App) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := a.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// until waits for something that happens by itself.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(15 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func send(addr, to, text string) error {
+	c, err := smtp.Dial(addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := errors.Join(c.Mail("a@kunde.example"), c.Rcpt(to)); err != nil {
+		return err
+	}
+	w, err := c.Data()
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, text); err != nil {
+		return err
+	}
+	return errors.Join(w.Close(), c.Quit())
+}
+
+func status(t *testing.T, a *App) admin.DomainStatus {
+	t.Helper()
+	s, err := (&backend{a}).Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Domains[0]
+}
+
+// TestLife: kept, then the whole node is stopped and started again over the same folder, then handed
+// over; the report adds up, and nothing is left running.
+func TestLife(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	dir := t.TempDir()
+	a := node(t, dir)
+	until(t, "up", func() bool { return status(t, a).State == "up" })
+	if err := send(a.Addrs().SMTP[0], "you@example.test", "Subject: passed\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.primary.do("stop"); err != nil {
+		t.Fatal(err)
+	}
+	const n = 25
+	for i := range n {
+		if err := send(a.Addrs().SMTP[0], "you@example.test", fmt.Sprintf("Subject: %d\r\n\r\nkept\r\n", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "kept", func() bool { return status(t, a).Pending == n })
+	halt(t, a)
+
+	a = node(t, dir)
+	until(t, "handed over", func() bool { d := status(t, a); return d.Delivered == n && d.Pending == 0 })
+	id := status(t, a).Outage
+	b := &backend{a}
+	until(t, "closed", func() bool { r, err := b.Report(t.Context(), id); return err == nil && !r.Closed.IsZero() })
+	r, err := b.Report(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Accepted != n || r.Counts.Delivered != n || r.Unaccounted != 0 || r.Messages != n || r.Recipients != 1 || len(r.NotDelivered) != 0 || !r.Chain.Verified {
+		t.Errorf("%+v", r)
+	}
+	list, err := a.primary.do("list")
+	if err != nil || list.Count != n+1 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	halt(t, a)
+}
+
+// TestStopFinishesMessagesInFlight: a message whose octets are on the way is answered; an idle peer gets 421.
+func TestStopFinishesMessagesInFlight(t *testing.T) {
+	a := node(t, t.TempDir())
+	if _, err := a.primary.do("stop"); err != nil {
+		t.Fatal(err)
+	}
+	dial := func() *textproto.Conn {
+		c, err := textproto.Dial("tcp", a.Addrs().SMTP[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	say := func(c *textproto.Conn, code int, line string) {
+		t.Helper()
+		if line != "" {
+			if err := c.PrintfLine("%s", line); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, _, err := c.ReadResponse(code); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+	}
+	busy, idle := dial(), dial()
+	say(idle, 220, "")
+	say(busy, 220, "")
+	say(busy, 250, "EHLO kunde.example")
+	say(busy, 250, "MAIL FROM:<a@kunde.example>")
+	say(busy, 250, "RCPT TO:<you@example.test>")
+	say(busy, 354, "DATA")
+	if err := busy.PrintfLine("Subject: half"); err != nil {
+		t.Fatal(err)
+	}
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); halt(t, a) }()
+	if _, _, err := idle.ReadResponse(421); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-stopped:
+		t.Fatal("it stopped over a message in flight")
+	default:
+	}
+	say(busy, 250, "\r\nthe rest\r\n.")
+	<-stopped
+}
+
+// TestStartLeavesNothingWhenItFails: what was started before the failing part is stopped again.
+func TestStartLeavesNothingWhenItFails(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dir := t.TempDir()
+	socket := filepath.Join(t.TempDir(), "s")
+	load := func(primary string) *config.Config {
+		c, err := config.LoadDev(config.Flags{DataDir: dir, SMTPListen: []string{"127.0.0.1:0"}, HTTPListen: "127.0.0.1:0", Socket: socket}, primary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	a, err := New(Options{Config: load(l.Addr().String()), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Start(t.Context()); err == nil || !strings.Contains(admin.AsError(err).Mend, "--dev-primary-listen") {
+		t.Fatalf("%v", err)
+	}
+	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
+	}
+	if a, err = New(Options{Config: load("127.0.0.1:0"), Log: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Start(t.Context()); err != nil { // store and data_dir were given free
+		t.Fatal(err)
+	}
+	halt(t, a)
+}
+
+func TestHTTP(t *testing.T) {
+	a := node(t, t.TempDir())
+	get := func(path string) (int, string) {
+		t.Helper()
+		resp, err := http.Get("http://" + a.Addrs().HTTP + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(text)
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	if code, text := get("/healthz"); code != 200 || text != "ok\n" {
+		t.Error(code, text)
+	}
+	if code, text := get("/readyz"); code != 200 || text != "ready\n" {
+		t.Error(code, text)
+	}
+	until(t, "up", func() bool { return status(t, a).State == "up" })
+	if _, err := a.primary.do("stop"); err != nil {
+		t.Fatal(err)
+	}
+	if err := send(a.Addrs().SMTP[0], "you@example.test", "Subject: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "pending", func() bool { return status(t, a).Pending == 1 })
+	code, text := get("/metrics")
+	for _, name := range []string{
+		`restante_accepted_messages_total{way="kept"} 1`, "restante_spool_commit_seconds_count", "restante_spool_batch_items_count", "restante_store_calls_total{",
+		"restante_index_behind_batches 0", `restante_pending_pairs{domain="example.test"} 1`, `restante_parked_pairs{domain="example.test"} 0`,
+		"restante_oldest_pending_seconds{", "restante_primary_state{", "restante_ready 1", "go_goroutines",
+	} {
+		if !strings.Contains(text, name) {
+			t.Errorf("%d: no %s", code, name)
+		}
+	}
+	if code != 200 {
+		t.Fatal(text)
+	}
+	if !strings.Contains(text, "restante_replay") {
+		t.Error("nothing about replay")
+	}
+}
+
+// TestTeardownOrder: last in, first out, and an error does not stop the rest.
+func TestTeardownOrder(t *testing.T) {
+	l := &lifecycle{log: slog.New(slog.DiscardHandler), failed: make(chan error, 1)}
+	var order []string
+	for _, name := range []string{"store", "index", "smtp"} {
+		l.add(name, func(context.Context) error {
+			order = append(order, name)
+			if name == "index" {
+				return errors.New("stuck")
+			}
+			return nil
+		})
+	}
+	err := l.stop(t.Context())
+	if !slices.Equal(order, []string{"smtp", "index", "store"}) || err == nil || err.Error() != "stopping index: stuck" {
+		t.Errorf("%v, %v", order, err)
+	}
+	l.run("part", func(context.Context) error { return errors.New("broke") })
+	if err := <-l.failed; err.Error() != "part: broke" {
+		t.Error(err)
+	}
+}
+
+// TestListenErrorsMend: what looks.md promises.
+func TestListenErrorsMend(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for addr, want := range map[string]string{taken.Addr().String(): "ss -ltnp", "192.0.2.1:2525": "ip address"} {
+		_, err := listen(t.Context(), addr, "--smtp-listen")
+		if e := admin.AsError(err); err == nil || !strings.Contains(e.Mend, want) || !strings.Contains(e.Text, "can't listen on "+addr) {
+			t.Errorf("%s: %v", addr, err)
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"restante/cmd/internal/admin"
+	"restante/cmd/internal/config"
+	"restante/spool/index"
+)
+
+func env() (*Env, *bytes.Buffer, *bytes.Buffer) {
+	var out, errs bytes.Buffer
+	return &Env{In: strings.NewReader(""), Out: &out, Err: &errs, Getenv: func(string) string { return "" }}, &out, &errs
+}
+
+// TestEveryCommandHelps: each command has examples that begin with its own name, says in short what it
+// does, and takes --json.
+func TestEveryCommandHelps(t *testing.T) {
+	e, _, _ := env()
+	var walk func(c *cobra.Command)
+	count := 0
+	walk = func(c *cobra.Command) {
+		count++
+		if c.Example == "" || !strings.Contains(c.Example, "restante") {
+			t.Errorf("%s has no example", c.CommandPath())
+		}
+		for line := range strings.Lines(c.Example) {
+			if len(line) > 130 || !strings.HasPrefix(line, "  ") {
+				t.Errorf("%s: example %q is too long or not indented", c.CommandPath(), line)
+			}
+		}
+		if c.Short == "" || strings.HasSuffix(c.Short, ".") {
+			t.Errorf("%s: short text %q", c.CommandPath(), c.Short)
+		}
+		if c.RunE == nil {
+			t.Errorf("%s does nothing", c.CommandPath())
+		}
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	root := newRoot(e)
+	walk(root)
+	if count < 35 {
+		t.Errorf("only %d commands", count)
+	}
+	if root.PersistentFlags().Lookup("json") == nil {
+		t.Error("no --json")
+	}
+	for _, word := range []string{"0 fine", "1 failed", "2 wrong", "3 no node", "4 fine", "5 no such"} {
+		if !strings.Contains(root.Long, word) {
+			t.Errorf("the help does not explain exit code %q", word)
+		}
+	}
+}
+
+// TestErrorsSayWhatToDo: the ends of all errors that are made here.
+func TestErrorsSayWhatToDo(t *testing.T) {
+	for _, args := range [][]string{
+		{"status"}, {"nonsense"}, {"status", "extra"}, {"queue", "show"}, {"queue", "hold"}, {"completion"}, {"--nonsense"},
+		{"store", "copy", "one"}, {"store", "check", "ftp://x"}, {"fsck", "--store", "/nonexistent/folder"}, {"config", "check", "/nonexistent"},
+		{"export"}, {"outage", "end"}, {"serve", "--domain", "x"}, {"serve", "--domain", "a.example", "--primary", "b", "--smtp-listen", "25"},
+	} {
+		e, _, errs := env()
+		code := Run(context.Background(), e, append([]string{"--socket", "/nonexistent/sock"}, args...))
+		lines := strings.Split(strings.TrimSpace(errs.String()), "\n")
+		if code == exitOK || len(lines) < 2 && !strings.Contains(lines[0], "; ") {
+			t.Errorf("%v: exit code %d\n%s", args, code, errs)
+		}
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	for in, want := range map[int64]string{0: "0", 999: "999", 1902: "1,902", 1234567: "1,234,567", -1902: "-1,902"} {
+		if got := thousands(in); got != want {
+			t.Errorf("thousands(%d) = %s", in, got)
+		}
+	}
+	for in, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 KB", 31_400_000: "31.4 MB", 999_999: "1.0 MB", 1_200_000_000: "1.2 GB"} {
+		if got := octets(in); got != want {
+			t.Errorf("octets(%d) = %s", in, got)
+		}
+	}
+	for in, want := range map[time.Duration]string{0: "under 1 s", 4 * time.Second: "4 s", 47 * time.Minute: "47 min", 119 * time.Minute: "119 min", 3 * time.Hour: "3 h", 72 * time.Hour: "3 days"} {
+		if got := span(in); got != want {
+			t.Errorf("span(%s) = %s", in, got)
+		}
+	}
+	if got := exactSpan(51*time.Minute + 37*time.Second); got != "51 min 37 s" {
+		t.Error(got)
+	}
+	if got := bar(1, 3, 9); got != "███░░░░░░" {
+		t.Error(got)
+	}
+	if got := brief("127.0.0.1:1: connect: dial tcp 127.0.0.1:1: connect: connection refused"); got != "connection refused" {
+		t.Error(got)
+	}
+	if got := brief("banner: 421 go away"); got != "banner: 421 go away" {
+		t.Error(got)
+	}
+	if got := clean("a\x1b[31mb\u202ec\n"); got != "a?[31mb?c?" {
+		t.Error(got)
+	}
+}
+
+func TestWhen(t *testing.T) {
+	now := time.Date(2026, 11, 21, 18, 0, 0, 0, time.UTC)
+	for in, want := range map[string]time.Time{
+		"2h": now.Add(-2 * time.Hour), "3d": now.Add(-72 * time.Hour), "09:12": time.Date(2026, 11, 21, 9, 12, 0, 0, time.UTC),
+		"2026-11-20": time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC), "2026-11-20T09:12": time.Date(2026, 11, 20, 9, 12, 0, 0, time.UTC), "": {},
+	} {
+		if got, err := parseWhen(in, now); err != nil || !got.Equal(want) {
+			t.Errorf("%q: %v, %v", in, got, err)
+		}
+	}
+}
+
+// TestStatusLooks is the sketch of how status looks, to the letter.
+func TestStatusLooks(t *testing.T) {
+	now := time.Date(2026, 11, 21, 9, 59, 0, 0, time.Local)
+	at := func(d time.Duration) *time.Time { v := now.Add(-d); return &v }
+	s := &admin.Status{
+		Hostname: "mx2.example.net", Now: now, Started: now.Add(-72 * time.Hour), Ready: true,
+		Domains: []admin.DomainStatus{
+			{Name: "example.com", State: "down", Since: at(47 * time.Minute), Accepted: 214, Pending: 214, Oldest: at(46 * time.Minute), Primary: []string{"mail.example.com:25"},
+				Cause: "mail.example.com:25: connect: dial tcp 192.0.2.1:25: connect: connection refused", LastTried: at(4 * time.Second), Replay: "automatic", Recipients: "listed", RcptCount: 412},
+			{Name: "example.org", State: "up", Since: at(time.Hour), Primary: []string{"mail.example.org:25"}, Latency: 23, Passed: 1902, Recipients: "any", Replay: "automatic"},
+		},
+		Store: admin.StoreState{URL: "s3://mail-spool", State: "ok", PutMS: 31},
+		SMTP:  admin.SMTPState{Listen: []string{"0.0.0.0:25"}, Sessions: 1},
+	}
+	want := `example.com  DOWN   since 09:12 (47 min)   mail.example.com:25  connection refused, last tried 4 s ago
+  kept 214   delivered 0   parked 0   pending 214   oldest 46 min   recipients 412 listed   replay: automatic
+example.org  up     mail.example.org:25  23 ms   passed through 1,902
+store        ok     s3://mail-spool   put 31.0 ms
+node         ready  mx2.example.net   SMTP on 0.0.0.0:25   1 session   running for 3 days
+`
+	e, out, _ := env()
+	e.printStatus(out, s)
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out, want)
+	}
+	if !needsAttention(s) {
+		t.Error("a domain is down and nobody needs to look")
+	}
+	e, out, _ = env()
+	e.Color = true
+	e.printStatus(out, s)
+	if !strings.Contains(out.String(), "\x1b[31mDOWN\x1b[0m") {
+		t.Error("no colour")
+	}
+}
+
+// TestReportLooks is the sketch of how a report looks, to the letter.
+func TestReportLooks(t *testing.T) {
+	day := func(h, m, s int) time.Time { return time.Date(2026, 11, 21, h, m, s, 0, time.Local) }
+	r := &admin.Report{
+		Outage: index.Outage{ID: "2026-11-21-example.com", Domain: "example.com", Opened: day(9, 12, 4), Closed: day(10, 3, 41), Messages: 214, Octets: 31_400_000,
+			Counts: index.Counts{Delivered: 213, Parked: 1}, FirstDelivered: day(10, 3, 43), LastDelivered: day(10, 3, 49)},
+		Accepted: 214, Recipients: 98, Chain: admin.ChainState{Verified: true, Head: "9f2c"},
+	}
+	want := `Outage of example.com, 21 Nov 2026 09:12:04 to 10:03:41 (51 min 37 s)
+  accepted      214 messages for 98 recipients, 31.4 MB
+  = delivered       213   first 10:03:43, last 10:03:49, primary's replies recorded
+  + parked            1
+  + pending           0
+  unaccounted         0
+  chain verified  sha256:9f2c
+`
+	e, out, _ := env()
+	e.printReport(r)
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out, want)
+	}
+}
+
+// TestConfirm: what destroys asks on a terminal and is refused without one.
+func TestConfirm(t *testing.T) {
+	for answer, ok := range map[string]bool{"y\n": true, "yes\n": true, "n\n": false, "\n": false, "": false} {
+		e, _, _ := env()
+		e.InTerminal, e.In = true, strings.NewReader(answer)
+		c := &command{Env: e, common: &common{}}
+		if err := c.confirm(false, "this removes it"); (err == nil) != ok {
+			t.Errorf("%q: %v", answer, err)
+		}
+	}
+	e, _, _ := env()
+	if err := (&command{Env: e}).confirm(false, "this removes it"); err == nil {
+		t.Error("nobody was asked")
+	}
+	if err := (&command{Env: e}).confirm(true, "this removes it"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFormulas: no field of mail becomes a formula in a spreadsheet.
+func TestFormulas(t *testing.T) {
+	for _, s := range []string{"=1+1", "+1", "-1", "@x", "\tx"} {
+		if tame(s) != "'"+s {
+			t.Errorf("%q stays %q", s, tame(s))
+		}
+	}
+	if tame("550 5.1.1 no") != "550 5.1.1 no" {
+		t.Error("an ordinary field was changed")
+	}
+}
+
+func TestDefaultConfigPath(t *testing.T) {
+	e, _, _ := env()
+	c := &command{Env: e, common: &common{}}
+	if p, explicit := c.configPath(); p != config.DefaultPath || explicit {
+		t.Error(p, explicit)
+	}
+}
