@@ -23,7 +23,7 @@ type Limits struct {
 	BatchBytes    int64         // a batch takes no more once it is that large; default 4 MiB
 	BatchCount    int           // entries or events in a batch; default 1000
 	LanesMax      int           // mail streams written at once, beyond one only while batches reach BatchBytes; default 4
-	GatherWait    time.Duration // how long a batch waits for sessions inside DATA; alone it never waits; default 3 ms
+	GatherWait    time.Duration // how long a batch waits for sessions inside DATA, on slow stores up to a quarter of a PUT; alone it never waits; default 3 ms
 	SettleGather  time.Duration // how long outcomes of deliveries, safe in the journal, wait for more before they go to the ledger: on S3 a PUT costs $0.005 per 1,000; default 50 ms
 	LazyWait      time.Duration // how long lazy events wait for a batch to go with; default 60 s
 	PutTimeout    time.Duration // one attempt to write a batch; default 20 s

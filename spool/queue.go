@@ -66,14 +66,15 @@ type queue struct {
 	soonest time.Time     // the least due of all items; the ledger waits for that
 	idle    chan struct{} // closed and cleared when nothing waits and no lane is busy
 
-	expected int       // sessions inside DATA
-	held     int       // items with a waiting caller, queued or under way
-	returns  time.Time // until then sessions answered last are likely to come back
-	target   int       // items that a batch would have if all came back
-	since    time.Time // when the wait for others began, zero: no wait
-	had      int       // items at that time
-	skip     int       // groups that shall not wait, since waiting was in vain
-	vain     int       // how often in a row waiting was in vain
+	expected int           // sessions inside DATA
+	held     int           // items with a waiting caller, queued or under way
+	returns  time.Time     // until then sessions answered last are likely to come back
+	target   int           // items that a batch would have if all came back
+	since    time.Time     // when the wait for others began, zero: no wait
+	had      int           // items at that time
+	skip     int           // groups that shall not wait, since waiting was in vain
+	vain     int           // how often in a row waiting was in vain
+	took     time.Duration // what settling a group took lately
 }
 
 // add queues an item; false when the queue is closing.
@@ -151,10 +152,11 @@ func (q *queue) free(w *stream, g *group) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	w.busy = false
+	q.took += (now.Sub(g.formed) - q.took) / 4
 	q.returns = time.Time{}
 	if n := len(g.items); n+len(q.items) > 1 {
 		q.target = n + len(q.items)
-		q.returns = now.Add(q.limits.GatherWait / 2)
+		q.returns = now.Add(q.patience() / 2)
 	}
 	q.pump(now)
 }
@@ -270,7 +272,7 @@ func (q *queue) waitForSessions(now time.Time) time.Duration {
 		}
 		q.since, q.had = now, len(q.items)
 	}
-	end := q.since.Add(q.limits.GatherWait)
+	end := q.since.Add(q.patience())
 	if !coming && returning {
 		end = q.returns
 	}
@@ -285,6 +287,13 @@ func (q *queue) waitForSessions(now time.Time) time.Duration {
 	}
 	return 0
 }
+
+// patience is how long a batch waits at most: GatherWait, or, for a slow store whose calls cost money, up to a quarter of a call.
+func (q *queue) patience() time.Duration {
+	return max(q.limits.GatherWait, min(q.took/4, gatherMax))
+}
+
+const gatherMax = 25 * time.Millisecond
 
 // arm calls pump after d.
 func (q *queue) arm(now time.Time, d time.Duration) {
