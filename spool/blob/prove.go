@@ -24,7 +24,7 @@ const (
 )
 
 // Prove tries on the store itself what mail rests on: put-if-absent, also against a slower first writer, put-if-match, ranged
-// gets and a list right after the write. It takes 8 PUTs, 4 GETs and a LIST ($0.00005 at S3) and about a second, and
+// gets and a list right after the write. It takes 6 PUTs, 5 GETs and a LIST ($0.00004 at S3) and about a second, and
 // removes what it wrote. An error with ErrUnfit says what the store lacks and what to use; any other is that
 // of a call that failed, and Prove may be tried again.
 func Prove(ctx context.Context, s Store) error {
