@@ -62,7 +62,7 @@ func bench(b *testing.B) (*Server, string) {
 }
 
 // BenchmarkMemory is the receive path without a network: one session, messages of 4 KB, the peer's side
-// as cheap as it can be. Its time is CPU time of smtpd and go-smtp.
+// as cheap as it can be. Its CPU time is that of smtpd and go-smtp.
 func BenchmarkMemory(b *testing.B) {
 	for _, way := range []string{"data", "bdat"} {
 		b.Run(way, func(b *testing.B) {
@@ -78,15 +78,34 @@ func BenchmarkMemory(b *testing.B) {
 			nc := &mouth{parts: parts, first: "EHLO c.example\r\n", left: b.N, done: make(chan struct{})}
 			b.ReportAllocs()
 			b.SetBytes(int64(len(body)))
+			before := cpu()
 			b.ResetTimer()
 			s.serve(nc)
 			<-nc.done
 			b.StopTimer()
+			b.ReportMetric(float64(cpu()-before)/float64(b.N)/1000, "cpu-us/op")
 			if want := 1 + 9 + replies*b.N; nc.lines != want {
 				b.Fatalf("%d lines of replies, want %d", nc.lines, want)
 			}
 		})
 	}
+}
+
+// BenchmarkNew is one message a connection, without a network.
+func BenchmarkNew(b *testing.B) {
+	s, _ := bench(b)
+	parts := []string{"EHLO c.example\r\n", "MAIL FROM:<a@c.example> SIZE=4000\r\nRCPT TO:<b@example.test>\r\nDATA\r\n", text(4000) + ".\r\nQUIT\r\n"}
+	b.ReportAllocs()
+	before := cpu()
+	for b.Loop() {
+		nc := &mouth{parts: parts, left: 1, done: make(chan struct{})}
+		s.serve(nc)
+		<-nc.done
+		if nc.lines != 1+9+4+1 {
+			b.Fatalf("%d lines of replies", nc.lines)
+		}
+	}
+	b.ReportMetric(float64(cpu()-before)/float64(b.N)/1000, "cpu-us/op")
 }
 
 // mouth is a connection that says the parts again and again.

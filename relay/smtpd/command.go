@@ -67,7 +67,6 @@ func (w *wire) readLine() ([]byte, error) {
 			searched, skipped, begun = w.r, false, time.Time{}
 			continue
 		}
-		searched = w.n
 		if w.n-w.r > w.limits.CommandLine {
 			skipped = true
 			w.r = w.n

@@ -162,6 +162,9 @@ func TestChunks(t *testing.T) {
 				want = []string{msg}
 			}
 			for i := range len(msg) + 1 {
+				if len(str) == 5 && i%3 != 1 {
+					continue // a third of the places of the longest ones
+				}
 				one, two := fmt.Sprintf("BDAT %d\r\n", i), fmt.Sprintf("BDAT %d LAST\r\n", len(msg)-i)
 				for _, pieces := range [][]string{
 					{envelope + one + msg[:i] + two + msg[i:] + "NOOP\r\n"},

@@ -15,13 +15,16 @@ func (w *wire) take(p []byte) {
 	if w.err != nil {
 		return
 	}
-	w.from = append(w.from, p...)
-	text, whole := strings.CutSuffix(string(w.from), "\r\n")
-	if !whole {
-		return
+	if len(w.from) > 0 {
+		w.from = append(w.from, p...)
+		p = w.from
 	}
+	text, whole := strings.CutSuffix(string(p), "\r\n")
 	last := text[strings.LastIndexByte(text, '\n')+1:]
-	if len(last) < 4 || last[3] != ' ' {
+	if !whole || len(last) < 4 || last[3] != ' ' {
+		if len(w.from) == 0 {
+			w.from = append(w.from, p...)
+		}
 		return
 	}
 	w.from = w.from[:0]

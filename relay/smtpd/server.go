@@ -334,7 +334,11 @@ func (w *wire) lookup() {
 // client returns who speaks to us. The protocol depends on the transaction.
 func (w *wire) client(utf8 bool) *Client {
 	if w.name != nil {
-		w.verified = <-w.name // comes within nameTime
+		select {
+		case w.verified = <-w.name:
+		case <-time.After(nameTime): // a resolver that doesn't mind its context
+		case <-w.ctx.Done():
+		}
 		w.name = nil
 	}
 	if w.known != nil && w.known.Helo == w.helo && w.known.Protocol == protocol(w.esmtp, w.tls != "", utf8) {
