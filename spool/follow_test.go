@@ -32,6 +32,8 @@ type world struct {
 	stop func() error // ends Follow and returns its error
 	text map[string]string
 	err  error
+
+	grace time.Duration // that Close has
 }
 
 func start(t *testing.T, store blob.Store, dir string) *world {
@@ -40,7 +42,7 @@ func start(t *testing.T, store blob.Store, dir string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, s: s, text: map[string]string{}, path: filepath.Join(dir, "index.db")}
+	w := &world{t: t, s: s, text: map[string]string{}, grace: 5 * time.Second, path: filepath.Join(dir, "index.db")}
 	w.openIndex()
 	w.follow()
 	t.Cleanup(w.end)
@@ -78,7 +80,7 @@ func (w *world) end() {
 		return
 	}
 	w.err = w.stop()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), w.grace)
 	defer cancel()
 	_ = w.s.Close(ctx) // a crashed store can't be closed in order
 	if err := w.x.Close(); err != nil {
@@ -322,6 +324,7 @@ func TestDeadStreamsAreSealed(t *testing.T) {
 	id := w.message(10)
 	w.record(spool.Event{Type: spool.ReplayPaused, Domain: "example.test"})
 	fault.Crash()
+	w.grace = 30 * time.Millisecond
 	text := w.text
 	w.end()
 	w = start(t, store, dir)

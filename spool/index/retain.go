@@ -22,8 +22,8 @@ type sum struct {
 	Pairs    int64  `json:"pairs"`
 	Messages int64  `json:"messages"`
 	Octets   int64  `json:"octets"`
-	First    int64  `json:"first,omitempty"` // ns, of deliveries
-	Last     int64  `json:"last,omitempty"`
+	First    int64  `json:"first,omitempty,string"` // ns, as text: a float is not exact, of deliveries
+	Last     int64  `json:"last,omitempty,string"`
 }
 
 // sumsData makes the Data of a BatchDeleted event.
