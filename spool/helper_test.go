@@ -23,8 +23,6 @@ import (
 
 var absent = blob.Cond{Absent: true}
 
-var errTest = errors.New("made up by the test")
-
 // openSpool opens a spool whose store is not asked for room.
 func openSpool(t testing.TB, store blob.Store, dir string, limits Limits) *Spool {
 	t.Helper()
@@ -333,8 +331,6 @@ func dirs(t testing.TB, n int) []string {
 	}
 	return all
 }
-
-func since(start time.Time) time.Duration { return time.Since(start).Round(time.Millisecond) }
 
 func mustJSON(t testing.TB, b []byte, v any) {
 	t.Helper()

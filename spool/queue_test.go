@@ -139,7 +139,7 @@ func TestLanes(t *testing.T) {
 			sendAll(s, letters)
 			return letters
 		}
-		few := send(90, 100)
+		few := send(40, 100)
 		if n := len(s.mail.streams()); n != 1 {
 			t.Errorf("%d lanes for few small messages", n)
 		}
