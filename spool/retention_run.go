@@ -39,7 +39,7 @@ func (s *Spool) Retain(ctx context.Context, h Holdings, terms func(domain string
 		return rep, err
 	}
 	err = s.retain(ctx, h, terms, lease, &rep)
-	return rep, errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
+	return rep, errors.Join(err, lease.Release(ctx))
 }
 
 func idleHoldings(ctx context.Context, h Holdings, terms func(string) Terms) (bool, error) {
