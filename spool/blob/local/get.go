@@ -47,7 +47,9 @@ func (s *Store) open(ctx context.Context, key string, r blob.Range) (*reader, er
 		f.Close() // was only read
 	}
 	if missing(err) {
-		err = blob.ErrNotExist
+		if err = s.mistrust(key); err == nil {
+			err = blob.ErrNotExist
+		}
 	}
 	return nil, err
 }

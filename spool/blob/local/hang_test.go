@@ -183,6 +183,37 @@ func TestFolderSyncFails(t *testing.T) {
 	}
 }
 
+// TestLinkUnknown: when link or rename fails in a way that leaves it open, nobody may rely on the key either way.
+func TestLinkUnknown(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		s, err := Open(t.TempDir(), Options{Step: func(op Op, _ string, do func() error) error {
+			if op != PutLink {
+				return do()
+			}
+			if after {
+				if err := do(); err != nil {
+					return err
+				}
+			}
+			return syscall.EIO
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Put(t.Context(), "a", strings.NewReader("x"), absent)
+		if errors.Is(err, blob.ErrNotWritten) || !errors.Is(err, blob.ErrUnreadable) {
+			t.Errorf("put, link done %t: %v", after, err)
+		}
+		if _, err := s.Put(t.Context(), "a", strings.NewReader("void"), absent); !errors.Is(err, blob.ErrPrecondition) {
+			t.Errorf("put again, link done %t: %v", after, err)
+		}
+		if _, _, err := s.Get(t.Context(), "a", blob.Range{}); !errors.Is(err, blob.ErrUnreadable) {
+			t.Errorf("get, link done %t: %v", after, err)
+		}
+		s.Close()
+	}
+}
+
 // TestReadError: a disk that can't read is not an object that isn't there.
 func TestReadError(t *testing.T) {
 	s, err := Open(t.TempDir(), Options{Step: func(op Op, path string, do func() error) error {

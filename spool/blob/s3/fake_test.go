@@ -185,6 +185,36 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+// TestConnectionAfterRefusal: the connection of a refused PUT isn't used again, since the server may not have read the body; that of
+// any other request is. The error is told whole all the same.
+func TestConnectionAfterRefusal(t *testing.T) {
+	var seen []string
+	s := fake(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, r.RemoteAddr) // requests come one after the other
+		io.Copy(io.Discard, r.Body)
+		if r.Method == http.MethodPut {
+			fail(w, 412, "PreconditionFailed")
+		} else {
+			fail(w, 404, "NoSuchKey")
+		}
+	})
+	for range 3 {
+		if _, err := s.Put(t.Context(), "k", strings.NewReader("x"), absent); !errors.Is(err, blob.ErrPrecondition) || !strings.Contains(err.Error(), "message of PreconditionFailed") {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, _, err := s.Get(t.Context(), "k", blob.Range{}); !errors.Is(err, blob.ErrNotExist) {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i := 0; i < len(seen); i += 3 { // each PUT uses the connection of the GETs before it up
+		if seen[i] == seen[i+1] || seen[i+1] != seen[i+2] || i > 0 && seen[i] != seen[i-1] {
+			t.Fatalf("requests %d to %d came over %q", i, i+2, seen)
+		}
+	}
+}
+
 // TestReadBack: what is there counts, not what the server said.
 func TestReadBack(t *testing.T) {
 	for served, want := range map[string]error{"text": nil, "tex": blob.ErrUnreadable, "TEXT": blob.ErrUnreadable, "": blob.ErrNotExist} {
