@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -449,5 +450,33 @@ func TestExport(t *testing.T) {
 				t.Errorf("%s: %s has %d octets, want %d", format, id, len(got), len(w.text[id]))
 			}
 		}
+	}
+}
+
+// TestOneGetPerBatch: fetching the entries of a batch in a row, also by several at once, reads it once.
+func TestOneGetPerBatch(t *testing.T) {
+	count := wrap.Count(mem.New())
+	w := start(t, count, t.TempDir())
+	ids := w.oneBatch(30)
+	w.sync()
+	batches := map[uint64]bool{}
+	for _, p := range w.picture().Pairs {
+		batches[p.Location.Seq] = true
+	}
+	before := count.Bill()
+	var wg sync.WaitGroup
+	for _, id := range ids {
+		wg.Go(func() {
+			for range 3 {
+				if err := w.fetch(id); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// the vigil may have asked once
+	if gets := count.Bill().Sub(before).Gets; gets > int64(len(batches))+1 {
+		t.Errorf("%d GETs for %d batches", gets, len(batches))
 	}
 }
