@@ -290,6 +290,18 @@ func (s *Spool) Available() error {
 	return s.vigil.available()
 }
 
+// Believed is what Available would say from what was heard of the store by other calls, without asking it
+// anything: for those who look often and may be late.
+func (s *Spool) Believed() error {
+	if s.ctx.Err() != nil {
+		return ErrClosed
+	}
+	if err := s.vigil.down(); err != nil {
+		return err
+	}
+	return s.vigil.space()
+}
+
 // Cluster is the id of the cluster that the store belongs to, "" as long as that isn't known.
 func (s *Spool) Cluster() string {
 	s.mu.Lock()

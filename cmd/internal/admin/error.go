@@ -3,6 +3,7 @@ package admin
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Kind sorts errors by what the caller can do; each has an exit code of the command line.
@@ -48,4 +49,19 @@ func AsError(err error) *Error {
 		return e
 	}
 	return &Error{Kind: KindFailed, Text: err.Error(), Err: err}
+}
+
+// Brief is the end of a chain of network errors, for people: "connection refused" of
+// "dial tcp ...: connect: connection refused". Other text stays as it is, to the end of its first line.
+func Brief(reason string) string {
+	reason, _, _ = strings.Cut(reason, "\n")
+	if strings.Contains(reason, "i/o timeout") || strings.Contains(reason, "context deadline exceeded") {
+		return "timed out"
+	}
+	for _, cut := range []string{": connect: ", ": read: ", ": write: "} {
+		if i := strings.LastIndex(reason, cut); i >= 0 {
+			return reason[i+len(cut):]
+		}
+	}
+	return reason
 }

@@ -28,6 +28,7 @@ type backend struct{ *App }
 // Status implements admin.Backend.
 func (b *backend) Status(ctx context.Context) (*admin.Status, error) {
 	c := b.cfg.Load()
+	b.watch.look(b.spool.Available()) // people ask seldom: the store may be asked for them
 	s := &admin.Status{
 		Hostname: c.Hostname, Node: b.spool.Node(), Cluster: b.spool.Cluster(), Version: b.o.Version,
 		Started: b.started, Now: time.Now(), Reasons: b.watch.unready(), Dev: c.Dev, Config: c.Files,

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"restante/cmd/internal/admin"
 	"restante/cmd/internal/notify"
 	"restante/relay/health"
 	"restante/relay/replay"
@@ -22,7 +23,7 @@ import (
 // How often the store and the disks are looked at. A bucket is asked once a minute while it is well: at
 // S3's prices ($0.0004 per 1,000) that is $0.02 a month.
 const (
-	watchEvery  = 5 * time.Second
+	watchEvery  = time.Second
 	bucketEvery = time.Minute
 	diskEvery   = time.Minute
 )
@@ -57,8 +58,9 @@ func (a *App) ready() bool { return a.watch != nil && len(a.watch.unready()) == 
 func (w *watch) unready() []string {
 	var list []string
 	if !w.serving.Load() {
-		list = append(list, "SMTP is not being served")
+		return []string{"SMTP is not being served"}
 	}
+	w.look(w.app.spool.Believed())
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.store != nil {
@@ -69,12 +71,10 @@ func (w *watch) unready() []string {
 
 // storeWord says what is wrong with the store.
 func storeWord(err error) string {
-	switch {
-	case errors.Is(err, spool.ErrNoSpace):
-		return "no room is left: " + err.Error()
-	default:
-		return "the store is failing: " + err.Error()
+	if errors.Is(err, spool.ErrNoSpace) {
+		return "mail can't be kept, no room is left: " + err.Error()
 	}
+	return "mail can't be kept, the store is failing: " + admin.Brief(err.Error())
 }
 
 // run looks until ctx ends.
@@ -85,10 +85,11 @@ func (w *watch) run(ctx context.Context) error {
 	var lastStore, lastDisk time.Time
 	for {
 		w.app.smtp.SetOffers(w.app.pass.Offers())
-		if now := time.Now(); !bucket || w.storeErr() != nil || now.Sub(lastStore) >= bucketEvery {
-			lastStore = now
-			w.look()
+		look := w.app.spool.Believed
+		if now := time.Now(); !bucket || now.Sub(lastStore) >= bucketEvery {
+			lastStore, look = now, w.app.spool.Available
 		}
+		w.look(look())
 		if now := time.Now(); now.Sub(lastDisk) >= diskEvery {
 			lastDisk = now
 			w.disks(ctx)
@@ -107,9 +108,8 @@ func (w *watch) storeErr() error {
 	return w.store
 }
 
-// look asks whether mail can be kept, and tells when that has changed.
-func (w *watch) look() {
-	err := w.app.spool.Available()
+// look notes whether mail can be kept, and tells when that has changed.
+func (w *watch) look(err error) {
 	w.mu.Lock()
 	before := w.store
 	w.store = err
@@ -117,7 +117,7 @@ func (w *watch) look() {
 	switch {
 	case err != nil && before == nil:
 		w.app.log.Error("mail can't be kept", "store", w.app.store.String(), "err", err)
-		w.app.notifier.Send(notify.Notice{Kind: notify.StoreFailing, Text: "Mail can't be kept: " + storeWord(err) + ". Senders are told to come back; mail is still passed to primaries that are up."})
+		w.app.notifier.Send(notify.Notice{Kind: notify.StoreFailing, Text: storeWord(err) + ". Senders are told to come back; mail is still passed to primaries that are up."})
 	case err == nil && before != nil:
 		w.app.log.Info("mail can be kept again", "store", w.app.store.String())
 		w.app.notifier.Send(notify.Notice{Kind: notify.StoreOK, Text: "Mail can be kept again."})

@@ -98,10 +98,10 @@ func TestNumbers(t *testing.T) {
 	if got := bar(1, 3, 9); got != "███░░░░░░" {
 		t.Error(got)
 	}
-	if got := brief("127.0.0.1:1: connect: dial tcp 127.0.0.1:1: connect: connection refused"); got != "connection refused" {
+	if got := admin.Brief("127.0.0.1:1: connect: dial tcp 127.0.0.1:1: connect: connection refused"); got != "connection refused" {
 		t.Error(got)
 	}
-	if got := brief("banner: 421 go away"); got != "banner: 421 go away" {
+	if got := admin.Brief("banner: 421 go away"); got != "banner: 421 go away" {
 		t.Error(got)
 	}
 	if got := clean("a\x1b[31mb\u202ec\n"); got != "a?[31mb?c?" {

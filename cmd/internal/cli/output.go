@@ -218,18 +218,3 @@ func plural(n int64, one string) string {
 	}
 	return thousands(n) + " " + one + "s"
 }
-
-// brief is the end of a chain of network errors: "connection refused" of "dial tcp ...: connect: connection refused".
-func brief(reason string) string {
-	for _, cut := range []string{": connect: ", ": read: ", ": write: ", "i/o timeout"} {
-		i := strings.LastIndex(reason, cut)
-		switch {
-		case i < 0:
-		case cut == "i/o timeout":
-			return "timed out"
-		default:
-			return reason[i+len(cut):]
-		}
-	}
-	return reason
-}

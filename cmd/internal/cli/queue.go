@@ -270,7 +270,7 @@ func (e *Env) printView(v *index.View) {
 		row("message id", m.Summary.MessageID)
 		row("size", octets(m.Size))
 		row("client", strings.TrimSpace(fmt.Sprintf("%s [%s] helo %s %s %s", m.Client.Name, m.Client.Addr, m.Client.Helo, m.Client.Protocol, m.Client.TLS)))
-		row("kept because", brief(m.Reason))
+		row("kept because", admin.Brief(m.Reason))
 		row("sha256", m.SHA256)
 		row("in", fmt.Sprintf("%s batch %d", v.Location.Stream, v.Location.Seq))
 		t.print(e.Out)
@@ -356,11 +356,11 @@ func (c *command) act(cmd *cobra.Command, client *admin.Client, a admin.Action, 
 		if err != nil {
 			return err
 		}
-		what := "this removes"
+		what := fmt.Sprintf("this removes %s of %s", plural(r.Pairs, "pair"), plural(r.Entries, "message"))
 		if a.Erase {
-			what = "this removes and erases for good"
+			what = fmt.Sprintf("this removes %s, and erases content and addresses of %s for good", plural(r.Pairs, "pair"), plural(r.Entries, "message"))
 		}
-		if err := c.confirm(false, "%s %s of %s", what, plural(r.Pairs, "pair"), plural(r.Entries, "message")); err != nil {
+		if err := c.confirm(false, "%s", what); err != nil {
 			return err
 		}
 	}

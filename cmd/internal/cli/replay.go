@@ -217,7 +217,7 @@ func (e *Env) printReplay(w io.Writer, list []admin.Replay) {
 		default:
 			rest = append(rest, strings.ToUpper(r.State))
 			if r.Reason != "" {
-				rest = append(rest, clean(r.Reason))
+				rest = append(rest, clean(admin.Brief(r.Reason)))
 			}
 		}
 		if r.Parked > 0 {

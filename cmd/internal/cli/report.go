@@ -92,7 +92,7 @@ func (e *Env) printReport(r *admin.Report) {
 	now := time.Now()
 	fmt.Fprintf(e.Out, "Outage of %s, %s\n", r.Domain, period(r.Opened, r.Closed, now))
 	if r.Reason != "" {
-		fmt.Fprintf(e.Out, "  because       %s\n", clean(brief(r.Reason)))
+		fmt.Fprintf(e.Out, "  because       %s\n", clean(admin.Brief(r.Reason)))
 	}
 	fmt.Fprintf(e.Out, "  accepted      %s for %s, %s\n", plural(r.Messages, "message"), plural(r.Recipients, "recipient"), octets(r.Octets))
 	if r.Accepted != r.Messages {

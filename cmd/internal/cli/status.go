@@ -141,7 +141,7 @@ func domainLine(d *admin.DomainStatus, now time.Time, since string) string {
 		where += fmt.Sprintf("  %.0f ms", max(1, d.Latency))
 	}
 	if d.Cause != "" && d.State != "up" {
-		where += "  " + clean(brief(d.Cause))
+		where += "  " + clean(admin.Brief(d.Cause))
 		if d.LastTried != nil {
 			where += ", last tried " + ago(*d.LastTried, now)
 		}
@@ -199,7 +199,7 @@ func storeLine(s *admin.StoreState) string {
 		parts = append(parts, fmt.Sprintf("%s free of %s", octets(s.Free), octets(s.Total)))
 	}
 	if s.Error != "" {
-		parts = append(parts, clean(s.Error))
+		parts = append(parts, clean(admin.Brief(s.Error)))
 	}
 	return strings.Join(parts, "   ")
 }

@@ -60,7 +60,8 @@ own. A few small objects are written and removed.`,
 				}
 			}
 			if state.State != "ok" {
-				return admin.Errorf(admin.KindFailed, "use another store, or mend what is named", "%s: %s", state.URL, state.Error)
+				text := strings.TrimPrefix(state.Error, state.URL+": ")
+				return admin.Errorf(admin.KindFailed, "use another store, or mend what is named", "%s is not fit: %s", state.URL, strings.TrimPrefix(text, state.URL+": "))
 			}
 			if !c.common.json {
 				fmt.Fprintf(c.Out, "%s  %s\n", c.paint(styleGreen, "ok"), storeLine(state))
