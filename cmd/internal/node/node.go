@@ -294,30 +294,16 @@ func (n *Node) Metric(ctx context.Context, name string, with ...string) (float64
 	return sum, nil
 }
 
-// RSS is the program's resident memory in octets.
-func (n *Node) RSS() (int64, error) {
+// PeakRSS is the most resident memory that the program has had since its start, in octets.
+func (n *Node) PeakRSS() (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
-	_, rest, _ := strings.Cut(string(b), "VmRSS:")
+	_, rest, _ := strings.Cut(string(b), "VmHWM:")
 	var kb int64
 	if _, err := fmt.Sscan(rest, &kb); err != nil {
 		return 0, err
 	}
 	return kb << 10, nil
-}
-
-// CPU is the processor time that it has used.
-func (n *Node) CPU() (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	var user, system int64
-	if _, err := fmt.Sscan(f[11]+" "+f[12], &user, &system); err != nil {
-		return 0, err
-	}
-	return time.Duration(user+system) * 10 * time.Millisecond, nil // the kernel's USER_HZ is 100
 }
