@@ -274,7 +274,7 @@ func TestIndexThatLagsCausesNoDuplicates(t *testing.T) {
 	r := newRig(t, sink.Options{Keep: true})
 	r.fold = lagFold{r}
 	r.open()
-	r.keepMany(3000)
+	r.keepMany(1500)
 	r.run()
 	r.until("it begins", func() bool { return r.sink.Stats().Messages > 0 })
 	// Everything wakes the feeder, again and again, while the index still shows what was delivered.
@@ -284,9 +284,9 @@ func TestIndexThatLagsCausesNoDuplicates(t *testing.T) {
 		r.engine.groups["set"].wakeFeeder()
 		r.engine.mu.Unlock()
 		n := r.sink.Stats().Messages
-		r.until("more", func() bool { return r.sink.Stats().Messages > n || n == 3000 })
+		r.until("more", func() bool { return r.sink.Stats().Messages > n || n == 1500 })
 	}
-	r.delivered(3000)
+	r.delivered(1500)
 	r.exact(0)
 	r.until("claims are forgotten", func() bool {
 		r.engine.mu.Lock()
@@ -402,7 +402,7 @@ func TestRunOnce(t *testing.T) {
 
 func TestRunOnceBesideTheEngine(t *testing.T) {
 	r := newRig(t, sink.Options{Keep: true}).open()
-	r.keepMany(1000)
+	r.keepMany(400)
 	r.sink.SetFaults(sink.Faults{Delay: time.Millisecond})
 	r.run()
 	r.until("it begins", func() bool { return r.sink.Stats().Messages > 0 })
@@ -415,7 +415,7 @@ func TestRunOnceBesideTheEngine(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	r.delivered(1000)
+	r.delivered(400)
 	r.exact(0)
 }
 

@@ -180,10 +180,10 @@ func TestMessageThatCrashesTheFilter(t *testing.T) {
 
 func TestNoMoreThanFiveConnections(t *testing.T) {
 	r := newRig(t, sink.Options{Keep: true}).open()
-	r.keepMany(2000)
+	r.keepMany(1000)
 	r.sink.SetFaults(sink.Faults{MaxConnections: 5, Delay: time.Millisecond})
 	r.run()
-	r.delivered(2000)
+	r.delivered(1000)
 	r.exact(0)
 	if n := r.health.count(health.Lost); n > 0 {
 		t.Errorf("health was told %d times that the primary is lost", n)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -350,7 +351,7 @@ func (r *rig) status() Status {
 // until waits for something that other goroutines and real connections bring about.
 func (r *rig) until(what string, ok func() bool) {
 	r.t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(30 * time.Second) // only a machine that is busy with other things needs that
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
@@ -360,7 +361,11 @@ func (r *rig) until(what string, ok func() bool) {
 			if r.engine != nil {
 				r.t.Logf("status %+v", r.status())
 			}
-			r.t.Fatalf("not within 10 s: %s; counts %+v", what, r.counts())
+			if os.Getenv("RESTANTE_TEST_LOG") != "" {
+				buf := make([]byte, 1<<20)
+				r.t.Logf("%s", buf[:runtime.Stack(buf, true)])
+			}
+			r.t.Fatalf("not in time: %s; counts %+v", what, r.counts())
 		}
 	}
 }
