@@ -106,3 +106,23 @@ func sampleEntry() *Entry {
 		Reason:  "primary is down",
 		Summary: Summary{From: "Alice <alice@example.net>", To: "Bob <bob@example.com>", Subject: "hello", MessageID: "<1@example.net>"}}
 }
+
+// BenchmarkSettle is what replay pays for each delivery: a line in the journal, and its share of a batch of the ledger.
+func BenchmarkSettle(b *testing.B) {
+	store, err := local.Open(b.TempDir(), local.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close()
+	s, err := Open(b.Context(), Options{Store: store, DataDir: b.TempDir(), Limits: Limits{MinFree: -1}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close(b.Context())
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.Settle(Event{Type: Delivered, By: "replay", Entry: NewID(), Reply: "250 2.0.0 Ok: queued as 4F2B1", Host: "mail.example.com[192.0.2.9]:25", Generation: 1}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -183,14 +183,17 @@ func unsynced(op local.Op, _ string, do func() error) error {
 	return do()
 }
 
-// TestUnknownOutcomes: for every put of a batch, each way in which its answer can get lost, and when the write then lands.
-func TestUnknownOutcomes(t *testing.T) {
+// unknownCase is one way in which the answer to the put of a batch gets lost.
+type unknownCase struct {
+	name  string
+	rules []wrap.Rule
+	want  error // of the letter in that batch
+}
+
+// unknownCases are all ways, and when the write then lands.
+func unknownCases() []unknownCase {
 	minutes := func(m int) time.Duration { return time.Duration(m) * time.Minute }
-	cases := []struct {
-		name  string
-		rules []wrap.Rule
-		want  error // of the first letter; nil also stands for kept
-	}{
+	return []unknownCase{
 		{"lost before", []wrap.Rule{{When: "before", Times: 1, Action: wrap.Action{Err: wrap.ErrLost}}}, nil},
 		{"lost after", []wrap.Rule{{When: "after", Times: 1, Action: wrap.Action{Err: wrap.ErrLost}}}, nil},
 		{"lands before the second put", []wrap.Rule{{When: "before", Times: 1, Action: wrap.Action{Late: &wrap.Late{Calls: 1}}}}, nil},
@@ -217,7 +220,10 @@ func TestUnknownOutcomes(t *testing.T) {
 		{"refuses connections", []wrap.Rule{{When: "before", Times: 30, Action: wrap.Action{Err: blob.ErrNotWritten}}}, ErrVoid},
 		{"can't be trusted", []wrap.Rule{{When: "after", Times: 1, Action: wrap.Action{Err: errors.Join(blob.ErrUnreadable)}}}, nil},
 	}
-	for _, c := range cases {
+}
+
+func TestUnknownOutcomes(t *testing.T) {
+	for _, c := range unknownCases() {
 		t.Run(c.name, func(t *testing.T) {
 			dir := dirs(t, 1)[0]
 			synctest.Test(t, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -380,4 +381,23 @@ func TestNodeFile(t *testing.T) {
 	if err != nil || !json.Valid(b) {
 		t.Errorf("%s, %v", b, err)
 	}
+}
+
+// FuzzJournal: whatever a disk gives back, only lines that were written whole are read.
+func FuzzJournal(f *testing.F) {
+	b, err := marshal(Event{ID: "A", Type: Delivered, Reply: "250 ok"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(journalLine(b))
+	f.Add([]byte("00000000 {}\n\n"))
+	f.Fuzz(func(t *testing.T, junk []byte) {
+		evs, bad := parseJournal(append(journalLine(b), junk...))
+		if len(evs) == 0 || evs[0].ID != "A" {
+			t.Fatal("the line before the junk is lost")
+		}
+		if lines := bytes.Count(junk, []byte("\n")); len(evs)-1+bad > lines {
+			t.Errorf("%d events and %d bad lines from %d lines", len(evs)-1, bad, lines)
+		}
+	})
 }

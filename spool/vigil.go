@@ -237,19 +237,24 @@ func (v *vigil) space() error {
 		return nil
 	}
 	v.mu.Lock()
-	defer v.mu.Unlock()
 	if time.Since(v.spaceAt) < spaceEvery {
+		defer v.mu.Unlock()
 		return v.spaceErr
 	}
-	v.spaceAt, v.spaceErr = time.Now(), nil
+	v.spaceAt = time.Now() // others use the last answer meanwhile, since a dying disk may keep us waiting
+	v.mu.Unlock()
 	ctx, cancel := context.WithTimeout(v.ctx, askTimeout)
 	defer cancel()
+	var why error
 	if free, _, err := blob.Space(ctx, v.store); err == nil && free < v.minFree {
-		v.spaceErr = fmt.Errorf("%w: %s has %d MB free, min_free is %d MB", ErrNoSpace, v.store, free>>20, v.minFree>>20)
+		why = fmt.Errorf("%w: %s has %d MB free, min_free is %d MB", ErrNoSpace, v.store, free>>20, v.minFree>>20)
 	} else if free, err := freeSpace(v.dir); err == nil && free < v.minFree {
-		v.spaceErr = fmt.Errorf("%w: data_dir %s has %d MB free, min_free is %d MB", ErrNoSpace, v.dir, free>>20, v.minFree>>20)
+		why = fmt.Errorf("%w: data_dir %s has %d MB free, min_free is %d MB", ErrNoSpace, v.dir, free>>20, v.minFree>>20)
 	}
-	return v.spaceErr
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.spaceErr = why
+	return why
 }
 
 // pause waits before another try: 50 ms, then twice as long each time, up to a second.
