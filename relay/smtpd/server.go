@@ -316,7 +316,8 @@ func (w *wire) lookup() {
 	if w.srv.o.Resolver == nil || !w.remote.IsValid() || w.remote.Addr().IsLoopback() {
 		return
 	}
-	w.name = make(chan string, 1)
+	answer := make(chan string, 1)
+	w.name = answer
 	go func() {
 		ctx, cancel := context.WithTimeout(w.ctx, nameTime)
 		defer cancel()
@@ -327,7 +328,7 @@ func (w *wire) lookup() {
 		if _, err := mailaddr.ParseDomain(name); err != nil {
 			name = "" // names come from strangers' zones
 		}
-		w.name <- name
+		answer <- name
 	}()
 }
 
