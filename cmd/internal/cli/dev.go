@@ -2,18 +2,21 @@ package cli
 
 import (
 	"fmt"
+	"net/textproto"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"restante/cmd/internal/admin"
+	"restante/cmd/internal/config"
 )
 
 func newDev(c *command) *cobra.Command {
-	return group("dev", "Play with the stand-in primary of `serve --dev`",
+	return group("dev", "Play with `serve --dev`: send mail, stop and start its stand-in primary",
 		`  restante dev primary stop
-  restante dev primary start
-  restante dev primary list`,
+  restante dev send --count 20
+  restante dev primary start`,
+		newDevSend(c),
 		group("primary", "Stop, start and look into the stand-in primary", `  restante dev primary stop`,
 			newDevPrimary(c, "stop", "Stop the stand-in primary: an outage begins"),
 			newDevPrimary(c, "start", "Start it again: what was kept is handed over"),
@@ -42,6 +45,84 @@ func newDevPrimary(c *command, do, short string) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+func newDevSend(c *command) *cobra.Command {
+	var from, to string
+	var count int
+	cmd := &cobra.Command{
+		Use:   "send",
+		Short: "Send messages to the node, as another mail server would",
+		Example: `  restante dev send
+  restante dev send --count 20 --to you@example.test`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			s, err := client.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if !s.Dev {
+				return admin.Errorf(admin.KindUsage, "use a mail client; this command is for `restante serve --dev`", "this node takes real mail")
+			}
+			replies, err := sendTest(s.SMTP.Listen[0], from, to, count)
+			if err != nil {
+				return admin.Errorf(admin.KindFailed, "see `restante status`", "message %d was not taken: %w", len(replies)+1, err)
+			}
+			if c.common.json {
+				return c.printJSON(map[string]any{"sent": len(replies), "replies": replies})
+			}
+			fmt.Fprintf(c.Out, "%s to %s taken, the last with: %s\n", plural(int64(len(replies)), "message"), to, clean(replies[len(replies)-1]))
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "anna@kunde.example", "the sender")
+	cmd.Flags().StringVar(&to, "to", "you@"+config.DevDomain, "the recipient")
+	cmd.Flags().IntVar(&count, "count", 1, "how many")
+	return cmd
+}
+
+// sendTest sends small messages over one connection and returns the reply to each.
+func sendTest(addr, from, to string, count int) ([]string, error) {
+	conn, err := textproto.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if _, _, err := conn.ReadResponse(220); err != nil {
+		return nil, err
+	}
+	say := func(code int, format string, args ...any) (string, error) {
+		if err := conn.PrintfLine(format, args...); err != nil {
+			return "", err
+		}
+		got, text, err := conn.ReadResponse(code)
+		return fmt.Sprintf("%d %s", got, text), err
+	}
+	if _, err := say(250, "EHLO localhost"); err != nil {
+		return nil, err
+	}
+	var replies []string
+	for i := range max(count, 1) {
+		for _, line := range []string{"MAIL FROM:<" + from + ">", "RCPT TO:<" + to + ">"} {
+			if _, err := say(250, "%s", line); err != nil {
+				return replies, err
+			}
+		}
+		if _, err := say(354, "DATA"); err != nil {
+			return replies, err
+		}
+		reply, err := say(250, "From: <%s>\r\nTo: <%s>\r\nSubject: test %d of %d\r\nDate: %s\r\n\r\nHello!\r\n.", from, to, i+1, max(count, 1), time.Now().Format(time.RFC1123Z))
+		if err != nil {
+			return replies, err
+		}
+		replies = append(replies, reply)
+	}
+	_, err = say(221, "QUIT")
+	return replies, err
 }
 
 func (e *Env) printPrimary(p *admin.DevPrimary, do string) {

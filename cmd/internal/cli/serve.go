@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
+	"os/exec"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -144,22 +145,37 @@ func (c *command) logHandler(cfg *config.Config, level *slog.LevelVar) slog.Hand
 
 // greet says what to type next: three lines to copy.
 func (c *command) greet(a *app.App) {
-	smtp := a.Addrs().SMTP[0]
-	_, port, err := net.SplitHostPort(smtp)
-	if err != nil {
-		port = "2525"
-	}
-	sock := ""
+	run := program()
 	if a.Addrs().Socket != defaultDevSocket() {
-		sock = " --socket " + a.Addrs().Socket
+		run += " --socket " + a.Addrs().Socket
 	}
 	fmt.Fprintf(c.Out, `
-Restante runs for example.test: SMTP on %s, HTTP on %s, stand-in primary on %s.
+Restante runs for %s: SMTP on %s, HTTP on %s, stand-in primary on %s.
 Try, in another terminal:
 
-  restante%s dev primary stop                  # an outage begins
-  printf 'EHLO me\r\nMAIL FROM:<me@example.org>\r\nRCPT TO:<you@example.test>\r\nDATA\r\nSubject: hello\r\n\r\nHello!\r\n.\r\nQUIT\r\n' | nc -q 5 127.0.0.1 %s
-  restante%s dev primary start && restante%s replay status --watch
+  %s dev primary stop && %s dev send --count 20
+  %s dev primary start && %s replay status --watch
+  %s outage report
 
-`, smtp, a.Addrs().HTTP, a.Addrs().Primary, sock, port, sock, sock)
+`, config.DevDomain, a.Addrs().SMTP[0], orOff(a.Addrs().HTTP), a.Addrs().Primary, run, run, run, run, run)
+}
+
+func orOff(s string) string {
+	if s == "" {
+		return "off"
+	}
+	return s
+}
+
+// program is how this very program can be run again.
+func program() string {
+	if strings.Contains(os.Args[0], "go-build") {
+		return "go run ./cmd/restante"
+	}
+	if path, err := exec.LookPath("restante"); err == nil {
+		if self, err := os.Executable(); err == nil && path == self {
+			return "restante"
+		}
+	}
+	return os.Args[0]
 }
