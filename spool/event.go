@@ -15,7 +15,7 @@ const (
 	Removed   EventType = "removed"   // Reason; By names the admin
 	HeldBack  EventType = "held"      // an admin holds it: opens Round, the pair is parked in it
 	Released  EventType = "released"  // opens Round, pending
-	Retried   EventType = "retried"   // opens Round, pending; also after Delivered (replay start --again)
+	Retried   EventType = "retried"   // opens Round, pending; with Data["again"] = true also after Delivered in an earlier round (replay start --again)
 )
 
 // Events about entries: Entry is set.

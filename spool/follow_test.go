@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -39,7 +40,7 @@ type world struct {
 
 func start(t *testing.T, store blob.Store, dir string) *world {
 	t.Helper()
-	s, err := spool.Open(t.Context(), spool.Options{Store: store, DataDir: dir, Limits: spool.Limits{MinFree: -1, InlineMax: 20000, LeaseTerm: 100 * time.Millisecond}})
+	s, err := spool.Open(t.Context(), spool.Options{Store: store, DataDir: dir, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Limits: spool.Limits{MinFree: -1, InlineMax: 20000, LeaseTerm: 100 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -378,7 +379,7 @@ func TestYesterdaysBucket(t *testing.T) {
 	w = start(t, yesterday, dir) // and the next start is an ordinary one
 	w.sync()
 	if n := len(w.picture().Pairs); n != 2 {
-		t.Errorf("%d pairs, want 2", n)
+		t.Errorf("%d pairs, want 2: %+v", n, w.picture().Pairs)
 	}
 }
 

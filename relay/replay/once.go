@@ -383,7 +383,8 @@ func (o *once) claimEntry(ctx context.Context, pairs []spool.Pair) (*job, []spoo
 		p = v.Pairs[at]
 		if p.State == spool.StateDelivered || settledBefore[p.Rcpt] {
 			p.Round++
-			evs = append(evs, spool.Event{Type: spool.Retried, By: o.sel.By, Entry: p.Entry, Rcpt: p.Rcpt, Round: p.Round})
+			// without "again" a delivery of the round before would still win
+			evs = append(evs, spool.Event{Type: spool.Retried, By: o.sel.By, Entry: p.Entry, Rcpt: p.Rcpt, Round: p.Round, Data: map[string]any{"again": true}})
 		}
 		j.pairs, j.keys = append(j.pairs, p), append(j.keys, keys[i])
 		o.sum.Selected++
