@@ -276,6 +276,10 @@ func (a *App) startLoops(context.Context) error {
 		return nil
 	})
 	a.life.run("outages", func(ctx context.Context) error {
+		// An index that is still being rebuilt shows nothing as pending, and outages would be closed too early.
+		if err := a.spool.CaughtUp(ctx); err != nil {
+			return nil //nolint:nilerr // the node stops
+		}
 		a.keeper.Run(ctx)
 		return nil
 	})
@@ -336,6 +340,9 @@ const (
 )
 
 func (a *App) retain(ctx context.Context) error {
+	if err := a.spool.CaughtUp(ctx); err != nil {
+		return nil //nolint:nilerr // the node stops
+	}
 	t := time.NewTimer(retainFirst)
 	defer t.Stop()
 	for {

@@ -114,10 +114,8 @@ func (c *command) serve(ctx context.Context, f *serveFlags) error {
 	for {
 		select {
 		case <-hup:
-			if r, err := a.Reload(ctx, "SIGHUP"); err != nil {
+			if _, err := a.Reload(ctx, "SIGHUP"); err != nil {
 				log.Error("reload refused, everything stays as it was", "err", err)
-			} else {
-				log.Info("reloaded", "changed", r.Changed, "needs_restart", r.Restart)
 			}
 		case <-ctx.Done():
 			log.Info("stopping: messages in flight finish")
