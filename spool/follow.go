@@ -99,6 +99,7 @@ var errFollowEnded = errors.New("nothing follows the store any more")
 func (s *Spool) eachFollower(ctx context.Context, do func(*follower) error) error {
 	for {
 		all, another := s.follow.list()
+		done := 0
 		for _, f := range all {
 			err := do(f)
 			if errors.Is(err, errFollowEnded) {
@@ -107,8 +108,9 @@ func (s *Spool) eachFollower(ctx context.Context, do func(*follower) error) erro
 			if err != nil {
 				return err
 			}
+			done++
 		}
-		if now, _ := s.follow.list(); len(now) > 0 {
+		if done > 0 {
 			return nil
 		}
 		select {
