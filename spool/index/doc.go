@@ -1,0 +1,28 @@
+// Package index folds the entries and events of a spool into a local SQLite database that can be asked:
+// what is pending, where a pair stands, what an outage adds up to. It is a cache. The store is the truth;
+// the file can be deleted at any time and comes back the same.
+//
+// # Rules of the fold
+//
+// Streams are read in any interleaving, so every rule is one whose result does not depend on order:
+//
+//   - A pair's state is a function of the set of its events (see fold): delivered wins over everything but a
+//     later round that was opened with "again"; else the highest round, then the highest precedence, then
+//     the latest event. A pair with one event takes it; with more, all of its events are read again.
+//   - An event about an entry that isn't there waits in the table of events; the entry finds it there.
+//   - A pair belongs to the first outage of its domain that was open when it was received, or that found it
+//     not ended when it opened (see timeline.assign). When an outage event comes late, the pairs that it
+//     may move are looked at again. So an outage adopts what waits, and a kept pair joins the open one.
+//   - Of flags (declarations, pauses, offers) the last writer by time stands. What is known good only grows.
+//   - A deleted batch takes its entries with it and leaves their sums, which its event carries.
+//
+// Events about entries are kept as long as the ledger keeps them: for ever in format 1.
+//
+// # Cost
+//
+// Rows and the positions of streams are committed in one transaction; a batch that was applied before is
+// passed over. There is one writer; readers have connections of their own and see committed rows only.
+// Rows are small, ids are 16 octets, three partial indexes hold what is pending, what ended badly and what is
+// in no outage; counters are kept as the fold goes. TestMillion measures it: about 14 µs of one CPU and 680 octets of file
+// a pair, 22 µs a delivery, 64 MB RSS, with 1,000,000 pairs 0.2 ms for Summary and 4 ms for a page of 500.
+package index
