@@ -355,6 +355,9 @@ func (l *Lease) Release(ctx context.Context) error {
 		return nil
 	}
 	if err := l.s.flushed(ctx); err != nil {
+		// Not marked as released, since others may act on that mark. But nobody has a use for it any more:
+		// were it renewed, neither this process nor another could ever get it again.
+		l.lose()
 		return fmt.Errorf("release lease %s: %w", l.name, err)
 	}
 	key := "lease/" + l.name + ".json"

@@ -233,6 +233,41 @@ func TestLeaseInOneProcess(t *testing.T) {
 	})
 }
 
+// TestLeaseReleaseFails: a lease that could not be given back, since the ledger failed at that moment, is not kept
+// alive by renewals: this process gets it again once the store is back, and so does another node.
+func TestLeaseReleaseFails(t *testing.T) {
+	twoNodes(t, func(t *testing.T, _ *mem.Store, faults [2]*wrap.Fault, nodes [2]*Spool, folds [2]*sinkFold) {
+		first := mustLease(t, nodes[0], "example.com")
+		faults[0].SetDown(wrap.ErrDown)
+		if err := nodes[0].Settle(Event{Type: Delivered, Entry: "E"}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if err := first.Release(ctx); err == nil {
+			t.Error("released without its outcomes in the ledger")
+		}
+		cancel()
+		faults[0].SetDown(nil)
+		if first.Valid() {
+			t.Error("valid after its release")
+		}
+		for i := range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			l, err := nodes[i].Lease(ctx, "example.com")
+			cancel()
+			if err != nil {
+				t.Fatalf("node %d never gets it again: %v", i, err)
+			}
+			if !folds[i].delivered("E") {
+				t.Errorf("node %d holds the lease and doesn't know what was delivered", i)
+			}
+			if err := l.Release(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 // TestLeaseCost: holding one costs a PUT each third of a term, and nothing once it is released.
 func TestLeaseCost(t *testing.T) {
 	bubble(t, func(t *testing.T, dir string) {

@@ -130,7 +130,7 @@ func (s *Spool) appendBig(ctx context.Context, e *Entry, m batch.Message, body *
 	m.Big, m.Trace = &big, nil
 	encoded := s.codec.Encode(m)
 	for {
-		stream := s.mail.lanes[0].current()
+		stream := s.mail.streams()[0].current()
 		if err := s.putBig(ctx, stream.BigKey(e.ID), io.NewSectionReader(f, 0, big.Length)); err != nil {
 			return fmt.Errorf("%w: %w", ErrVoid, s.storeError(err))
 		}
