@@ -86,8 +86,11 @@ func (g *group) feedDomain(ctx context.Context, d *domain, changed <-chan struct
 		return false, time.Time{} // the lease, once held, wakes us
 	}
 	if ok, at := g.eligible(d, time.Now()); !ok {
-		g.rest(d)
+		park, again := g.rest(d)
 		e.mu.Unlock()
+		if err := e.resolve(park, again, time.Now()); err != nil {
+			return false, time.Time{} // settle has said so; retryUnsaved wakes us
+		}
 		return false, at
 	}
 	if g.full() {
@@ -150,19 +153,20 @@ func (g *group) eligible(d *domain, now time.Time) (bool, time.Time) {
 	return true, time.Time{}
 }
 
-// rest gives back what a domain holds that may not be sent now. Callers hold e.mu.
-func (g *group) rest(d *domain) {
-	trial := d.paused != nil && d.paused.trial
-	if !trial {
-		if slices.ContainsFunc(g.ready, func(j *job) bool { return j.d == d }) {
-			g.drop(d)
-		}
-		for _, f := range d.refusals.takeAll() {
-			d.claims.forget(f.key)
-		}
-	}
+// rest gives back what a domain holds that may not be sent now. Refusals that wait for a decision are
+// returned: the primary may have gone because of them. Callers hold e.mu.
+func (g *group) rest(d *domain) (park, again []refusal) {
 	d.rewind()
+	if d.paused != nil && d.paused.trial {
+		return nil, nil // the trial decides
+	}
+	if slices.ContainsFunc(g.ready, func(j *job) bool { return j.d == d }) {
+		g.drop(d)
+	}
+	d.refusals.proven = false
+	park, again = d.refusals.atEnd()
 	g.e.idleLease(d, time.Now(), true)
+	return park, again
 }
 
 // scanOn decides how reading goes on: where it is, from the last page, or again from the oldest pair.
@@ -179,7 +183,7 @@ func (d *domain) scanOn(now time.Time, changed <-chan struct{}) (ok bool, next t
 	case s.ended && d.jobs == 0 && len(d.refusals.waiting) > 0:
 		return true, time.Time{} // they are all that is left
 	case !s.ended:
-		if (d.claims.settled > confirmAbove || due) && rested && len(s.buf) == 0 {
+		if (d.claims.settled > confirmAbove || due) && rested {
 			d.claims.confirm(s.no, s.last, false)
 			d.scanAgain(now)
 		}
@@ -301,9 +305,8 @@ func (g *group) claim(d *domain, pairs []spool.Pair) (j *job, more bool, at time
 	if s.restart || d.group != g {
 		return nil, true, time.Time{} // begin again
 	}
-	if ok, at := g.eligible(d, now); !ok {
-		g.rest(d)
-		return nil, false, at
+	if ok, _ := g.eligible(d, now); !ok {
+		return nil, false, now // feedDomain gives back what it holds
 	}
 	if !e.hasLease(d) {
 		d.rewind()

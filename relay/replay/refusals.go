@@ -10,7 +10,7 @@ import (
 const (
 	// LostTimes is how many connections an entry may lose, while others pass, until it is parked.
 	LostTimes = 3
-	// KnownRow is the number of messages in a row, with none accepted between, of which the envelope
+	// KnownRow is the number of different messages in a row, with none accepted between, of which the envelope
 	// was refused with 5xx although a recipient is known good, after which a domain's replay pauses.
 	KnownRow = 5
 	// AnyRow is the same for refusals of any kind.
@@ -25,10 +25,9 @@ const (
 // refusals are pairs that the primary refused with 5xx and that aren't parked yet, since a primary
 // that was restored by half refuses everybody. Their claims stay under way.
 type refusals struct {
-	waiting  []refusal
-	knownRow int
-	anyRow   int
-	proven   bool // a message was accepted since the primary came back
+	waiting []refusal
+	row     map[string]bool // messages refused since one was accepted, by id; true: see KnownRow
+	proven  bool            // a message was accepted since the primary came back
 }
 
 type refusal struct {
@@ -47,21 +46,28 @@ func (f *refusal) quiet() bool {
 	return !f.known && f.reply.Enhanced == reply.Enhanced{5, 1, 1}
 }
 
-// add takes the refusals of one message and reports whether there are too many in a row. envelope: one
-// of them was of a recipient known good, in answer to MAIL or RCPT.
+// add takes the refusals of one message and reports whether too many different messages were refused
+// in a row. envelope: one of them was of a recipient known good, in answer to MAIL or RCPT.
 func (r *refusals) add(rs []refusal, envelope bool) (tooMany bool) {
 	r.waiting = append(r.waiting, rs...)
-	r.anyRow++
-	if envelope {
-		r.knownRow++
+	if r.row == nil {
+		r.row = make(map[string]bool)
 	}
-	return r.knownRow >= KnownRow || r.anyRow >= AnyRow
+	id := rs[0].pair.Entry
+	r.row[id] = r.row[id] || envelope
+	known := 0
+	for _, k := range r.row {
+		if k {
+			known++
+		}
+	}
+	return known >= KnownRow || len(r.row) >= AnyRow
 }
 
 // accepted says that a message was accepted and returns the refusals that thereby are the messages'
 // own fault.
 func (r *refusals) accepted() []refusal {
-	r.knownRow, r.anyRow, r.proven = 0, 0, true
+	r.row, r.proven = nil, true
 	rs := r.waiting
 	r.waiting = nil
 	return rs

@@ -16,7 +16,7 @@
 //	2xx to the dot        delivered, with the reply, the host and the lease's generation
 //	4xx                   tried again, BackoffMin doubling to BackoffMax; parked after GiveUp of 4xx
 //	5xx                   a suspicion first: parked as soon as the domain's primary has taken something else,
-//	                      or when it was refused RefusedTimes. KnownRow recipients known good, or AnyRow of any,
+//	                      or when it was refused RefusedTimes. KnownRow messages to recipients known good, or AnyRow of any,
 //	                      refused in a row: the domain pauses with an alert, all of them stay pending, and one
 //	                      message is tried now and then until one is taken
 //	connection lost       pending; parked when it lost LostTimes connections while others passed

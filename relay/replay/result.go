@@ -157,43 +157,10 @@ func (w *worker) apply(j *job, res *smtpc.Result, vs []verdict, host string, ref
 	blame := o == pace.Lost && vs[0].fate != fateTurned && g.lose(j, now, took)
 	again := &job{}
 	for i, v := range vs {
-		p, k := j.pairs[i], j.keys[i]
-		text := spool.Printable(v.reply.String())
-		if v.fate != fateDelivered && text != "" {
-			d.run.lastReply = text
+		if v.fate == fateAgain || v.fate == fateUnsent || v.fate == fateTurned {
+			again.pairs, again.keys = append(again.pairs, j.pairs[i]), append(again.keys, j.keys[i])
 		}
-		switch v.fate {
-		case fateDelivered:
-			d.claims.settle(k, p.Round, d.scan.no)
-			d.run.delivered++
-			d.rate.add(now, 1)
-		case fateUnfit:
-			a.parks = append(a.parks, park{d: d, pair: p, key: k, lease: j.lease, host: host, reason: "doesn't fit the primary: " + text})
-		case fateDeferred:
-			d.run.deferred++
-			if text == "" && res.Err != nil {
-				text = spool.Printable(res.Err.Error())
-			}
-			if old[i] {
-				a.parks = append(a.parks, park{d: d, pair: p, key: k, lease: j.lease, reply: text, host: host, reason: "still refused for the time being, after " + e.cfg.GiveUp.String()})
-				continue
-			}
-			a.notes = append(a.notes, e.putOff(d, p, k, text, host, now))
-		case fateLost, fateUnknown:
-			d.run.lost++
-			why := lossText(res, v.fate)
-			if v.fate == fateUnknown {
-				d.run.unknown++
-			}
-			d.run.lastReply = why
-			if blame {
-				a.parks = append(a.parks, park{d: d, pair: p, key: k, lease: j.lease, host: host, reason: "lost the connection " + "three times" + " while others passed; last: " + why})
-				continue
-			}
-			a.notes = append(a.notes, e.putOff(d, p, k, why, host, now))
-		case fateAgain, fateUnsent, fateTurned:
-			again.pairs, again.keys = append(again.pairs, p), append(again.keys, k)
-		}
+		a.pair(e, j, i, v, res.Err, host, blame, old[i], now)
 	}
 	a.handleRefusals(w, j, refused, envelope, vs, now)
 	if o == pace.Accepted {
@@ -203,32 +170,81 @@ func (w *worker) apply(j *job, res *smtpc.Result, vs []verdict, host string, ref
 		a.seen = append(a.seen, health.Took)
 		a.accepted(g, d, now)
 	}
-	if g.once != nil && g.lostRow >= pace.LostRow {
-		g.once.abort(errLostRow)
-	}
-	if j.trial && o != pace.Accepted && len(again.pairs) == 0 && d.paused != nil && !now.Before(d.paused.retryAt) {
-		d.paused.retryAt = now.Add(d.paused.retryWait) // neither accepted nor refused
-	}
 	g.pace.Ended(now, o)
 	if o == pace.Deferred && g.pace.Phase() == pace.Canary {
 		a.systemic(vs)
 	}
+	if j.trial && o != pace.Accepted && len(again.pairs) == 0 && d.paused != nil && !now.Before(d.paused.retryAt) {
+		d.paused.retryAt = now.Add(d.paused.retryWait) // neither accepted nor refused
+	}
 	if len(again.pairs) > 0 {
-		again.d, again.lease, again.entry, again.body, again.size = d, j.lease, j.entry, j.body, j.size
-		again.read, again.known, again.trial, again.unsent = j.read, j.known, j.trial, j.unsent
-		if o == pace.Unsent {
-			again.unsent++
-		}
-		j.body, j.trial = nil, false
-		g.begun(d)
-		g.push(again, true)
+		g.repeat(j, again, o == pace.Unsent)
 	}
 	if g.once != nil {
 		g.once.sum.Parked += int64(len(a.parks))
+		if g.lostRow >= pace.LostRow {
+			g.once.abort(errLostRow)
+		}
 	}
 	g.ended(j)
 	g.dispatch()
 	return a
+}
+
+// pair takes in the verdict on one pair of a job. Callers hold e.mu.
+func (a *after) pair(e *Engine, j *job, i int, v verdict, broken error, host string, blame, old bool, now time.Time) {
+	d, p, k := j.d, j.pairs[i], j.keys[i]
+	text := spool.Printable(v.reply.String())
+	if v.fate != fateDelivered && text != "" {
+		d.run.lastReply = text
+	}
+	to := park{d: d, pair: p, key: k, lease: j.lease, host: host}
+	switch v.fate {
+	case fateDelivered:
+		d.claims.settle(k, p.Round, d.scan.no)
+		d.run.delivered++
+		d.rate.add(now, 1)
+	case fateUnfit:
+		to.reason = "doesn't fit the primary: " + text
+		a.parks = append(a.parks, to)
+	case fateDeferred:
+		d.run.deferred++
+		if text == "" && broken != nil {
+			text = spool.Printable(broken.Error())
+		}
+		if old {
+			to.reply, to.reason = text, "still refused for the time being, after "+e.cfg.GiveUp.String()
+			a.parks = append(a.parks, to)
+			return
+		}
+		a.notes = append(a.notes, e.putOff(d, p, k, text, host, now))
+	case fateLost, fateUnknown:
+		d.run.lost++
+		if v.fate == fateUnknown {
+			d.run.unknown++
+		}
+		why := lossText(broken, v.fate)
+		d.run.lastReply = why
+		if blame {
+			to.reason = "lost the connection three times while others passed; last: " + why
+			a.parks = append(a.parks, to)
+			return
+		}
+		a.notes = append(a.notes, e.putOff(d, p, k, why, host, now))
+	}
+}
+
+// repeat puts pairs of j, gathered in again, at the front of the queue: nothing is wrong with them.
+func (g *group) repeat(j, again *job, unsent bool) {
+	pairs, keys := again.pairs, again.keys
+	*again = *j
+	again.pairs, again.keys = pairs, keys
+	if unsent {
+		again.unsent++
+	}
+	j.body, j.trial = nil, false // they go on with it
+	g.begun(j.d)
+	g.push(again, true)
 }
 
 // putOff puts a pair back until its backoff ends, and returns the event for the ledger. Callers hold e.mu.
@@ -392,13 +408,13 @@ func (f *refusal) park() park {
 	}
 }
 
-func lossText(res *smtpc.Result, f fate) string {
+func lossText(err error, f fate) string {
 	what := "connection lost"
 	if f == fateUnknown {
 		what = "connection lost after the final dot, before the reply"
 	}
-	if res.Err != nil {
-		what += ": " + spool.Printable(res.Err.Error())
+	if err != nil {
+		what += ": " + spool.Printable(err.Error())
 	}
 	return what
 }
