@@ -78,7 +78,7 @@ func (r *CheckReport) OK() bool {
 // itself fails or ctx ends, with the report so far.
 func Check(ctx context.Context, store blob.Store, o CheckOptions) (*CheckReport, error) {
 	c := &checker{o: o, src: objects{store: store, codec: batch.New(), timeout: checkTimeout}, rep: &CheckReport{Findings: []Finding{}},
-		deleted: map[string]Event{}, erased: map[string]bool{}, big: map[string]*Entry{}}
+		deleted: map[string]Event{}, erased: map[string]bool{}, big: map[string]*Entry{}, unread: map[string]bool{}, began: time.Now()}
 	err := c.run(ctx)
 	return c.rep, err
 }

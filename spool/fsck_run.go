@@ -18,8 +18,8 @@ import (
 	"restante/spool/blob"
 )
 
-// bigGrace is how old an unnamed big object must be to be an orphan: a younger one may belong to a
-// message that is just being kept.
+// bigGrace is how old an unnamed big object must have been when the check began to be an orphan: a younger
+// one may belong to a message that was just being kept when the batches were listed.
 const bigGrace = time.Hour
 
 // checker is one run of Check.
@@ -30,6 +30,8 @@ type checker struct {
 	deleted map[string]Event  // BatchDeleted, by key
 	erased  map[string]bool   // entries with an Erased event
 	big     map[string]*Entry // big objects that batches name; nil: erased
+	unread  map[string]bool   // streams of mail with batches that could not be read: what those name isn't known
+	began   time.Time
 	done    int
 	total   int
 }
@@ -152,6 +154,7 @@ func (c *checker) take(ctx context.Context, id StreamID, at *Position, r checked
 	c.rep.Batches++
 	for n := at.Seq; n < r.seq; n++ {
 		if _, ok := c.deleted[id.Key(n)]; !ok {
+			c.unread[id.Name] = c.unread[id.Name] || !id.Ledger
 			c.found(Finding{Key: id.Key(n), Kind: FoundHole, Detail: "it is missing, and no event says that it was deleted"})
 		}
 	}
@@ -159,6 +162,7 @@ func (c *checker) take(ctx context.Context, id StreamID, at *Position, r checked
 		c.found(Finding{Key: key, Kind: FoundAfterSeal, Detail: "it lies behind the seal of its stream"})
 	}
 	for _, f := range r.finds {
+		c.unread[id.Name] = c.unread[id.Name] || !id.Ledger
 		c.found(f)
 	}
 	if r.head != nil && r.seq == at.Seq && at.Hash != unknownHash && r.head.Prev != at.Hash {
@@ -337,7 +341,12 @@ func (c *checker) bigs(ctx context.Context) error {
 			c.progress(info.Key, octets)
 			continue
 		}
-		if !named && time.Since(info.Modified) < bigGrace {
+		if !named && c.began.Sub(info.Modified) < bigGrace {
+			continue
+		}
+		if stream, _, _ := strings.Cut(strings.TrimPrefix(info.Key, "big/"), "/"); !named && c.unread[stream] {
+			c.found(Finding{Key: info.Key, Kind: FoundOrphan, Detail: "no batch that can be read names it; it is left alone, since a damaged or missing one of its stream may", Harmless: true})
+			c.progress(info.Key, 0)
 			continue
 		}
 		f := Finding{Key: info.Key, Kind: FoundOrphan, Detail: "no batch names it: its message was never accepted, was erased or is past its term", Harmless: true}
