@@ -306,3 +306,27 @@ func TestListenErrorsMend(t *testing.T) {
 		}
 	}
 }
+
+// TestParkedIsToldTogether: a thousand parked messages are two notices, not a thousand.
+func TestParkedIsToldTogether(t *testing.T) {
+	a := node(t, t.TempDir())
+	w := &watch{app: a}
+	now := time.Now()
+	told := 0
+	for i := range 1000 {
+		if w.mayTell("example.test", now.Add(time.Duration(i)*time.Millisecond)) {
+			told++
+		}
+	}
+	if told != 1 || w.held["example.test"].more != 999 {
+		t.Errorf("%d told at once, %+v", told, w.held)
+	}
+	w.tellHeld(now.Add(parkedEvery))
+	if h := w.held["example.test"]; h.more != 0 {
+		t.Errorf("not told: %+v", h)
+	}
+	w.tellHeld(now.Add(3 * parkedEvery))
+	if len(w.held) != 0 {
+		t.Errorf("kept for ever: %+v", w.held)
+	}
+}

@@ -46,9 +46,20 @@ type watch struct {
 	store error           // of the last look
 	lost  error           // why the index can't follow the store
 	told  map[string]bool // what people have been told and not been told the end of
+	held  map[string]held // by domain: parked messages that people are told of together
 
 	passes sync.Map // domain -> *atomic.Int64: messages passed since the start
 	states sync.Map // domain -> health.State that people were told last
+}
+
+// parkedEvery is the least time between two notices of parked messages of one domain; a primary that refuses
+// a thousand messages pages nobody a thousand times.
+const parkedEvery = time.Minute
+
+// held counts the parked messages that nobody was told of yet.
+type held struct {
+	last time.Time // when people were told
+	more int
 }
 
 // ready reports that mail is taken and can be kept.
@@ -90,6 +101,7 @@ func (w *watch) run(ctx context.Context) error {
 			lastStore, look = now, w.app.spool.Available
 		}
 		w.look(look())
+		w.tellHeld(time.Now())
 		if now := time.Now(); now.Sub(lastDisk) >= diskEvery {
 			lastDisk = now
 			w.disks(ctx)
@@ -190,6 +202,9 @@ func (a *App) replayNotice(n replay.Notice) {
 	var text string
 	switch n.Kind {
 	case replay.NoticeParked:
+		if !a.watch.mayTell(n.Domain, time.Now()) {
+			return
+		}
 		text = fmt.Sprintf("A message to %s was parked: %s%s. See: restante queue show %s", n.Address, n.Reply, n.Reason, n.Entry)
 	case replay.NoticeFinished:
 		text = fmt.Sprintf("All mail kept for %s is handed over: %d delivered, %d parked.", n.Domain, n.Delivered, n.Parked)
@@ -201,6 +216,41 @@ func (a *App) replayNotice(n replay.Notice) {
 		text = "Replay goes on."
 	}
 	a.notifier.Send(notify.Notice{Kind: kinds[n.Kind], Time: n.Time, Domain: n.Domain, Text: strings.TrimSpace(text), Data: map[string]any{"notice": n}})
+}
+
+// mayTell reports that a parked message may be told of now; else it is counted.
+func (w *watch) mayTell(domain string, now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.held == nil {
+		w.held = map[string]held{}
+	}
+	h := w.held[domain]
+	if now.Sub(h.last) < parkedEvery {
+		h.more++
+		w.held[domain] = h
+		return false
+	}
+	w.held[domain] = held{last: now, more: h.more}
+	return true
+}
+
+// tellHeld tells of the parked messages that were counted, when it is time.
+func (w *watch) tellHeld(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for domain, h := range w.held {
+		if now.Sub(h.last) < parkedEvery {
+			continue
+		}
+		if h.more == 0 {
+			delete(w.held, domain)
+			continue
+		}
+		w.held[domain] = held{last: now}
+		w.app.notifier.Send(notify.Notice{Kind: notify.Parked, Domain: domain, Data: map[string]any{"count": h.more},
+			Text: fmt.Sprintf("%d more messages to %s were parked. See: restante queue list --domain %s --state parked", h.more, domain, domain)})
+	}
 }
 
 // outageEvent sends the sums of an outage, and the chain's heads, out of the house when it has ended.

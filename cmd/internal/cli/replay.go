@@ -190,12 +190,16 @@ func (c *command) watchReplay(ctx context.Context, client *admin.Client, domain 
 		if err != nil {
 			return false, err
 		}
-		c.printReplay(w, list)
+		if c.common.json {
+			err = printLine(w, list)
+		} else {
+			c.printReplay(w, list)
+		}
 		done := true
 		for _, r := range list {
 			done = done && r.Done >= r.Total
 		}
-		return untilDone && done, nil
+		return untilDone && done, err
 	})
 }
 

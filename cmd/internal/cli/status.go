@@ -38,6 +38,9 @@ domain is not up, mail is parked, or the store is failing.`,
 					if err != nil {
 						return false, err
 					}
+					if c.common.json {
+						return false, printLine(w, s)
+					}
 					c.printStatus(w, s)
 					return false, nil
 				})

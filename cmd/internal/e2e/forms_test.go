@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -169,6 +170,8 @@ func TestEndOfDataIsNeverMistaken(t *testing.T) {
 		Extra: "probe_interval = \"1s\"\nrecipients = [\"@\"]\n"})
 	start(t, n)
 	waitState(t, n, "up")
+	// What would be a second message, if a string were taken for the end of the first.
+	const inner = "MAIL FROM:<evil@sender.test>\r\nRCPT TO:<victim@example.test>\r\nDATA\r\nSubject: smuggled\r\n\r\nevil\r\n.\r\n"
 	const alphabet = "\r\n.\x00"
 	var strs []string
 	for level := []string{""}; len(level[0]) < 5; {
@@ -181,18 +184,31 @@ func TestEndOfDataIsNeverMistaken(t *testing.T) {
 		strs = append(strs, next...)
 		level = next
 	}
-	accepted := map[string]bool{}
-	for i, s := range strs {
-		// What would be a second message, if s were taken for the end of the first.
-		inner := "MAIL FROM:<evil@sender.test>\r\nRCPT TO:<victim@example.test>\r\nDATA\r\nSubject: smuggled\r\n\r\nevil\r\n.\r\n"
-		for _, bdat := range []bool{false, true} {
-			name := fmt.Sprintf("probe-%d-%t", i, bdat)
-			message := "Subject: " + name + "\r\n\r\nbefore" + s + inner
-			if tryEnd(t, n.SMTP, message, bdat) {
-				accepted[name] = true
+	var (
+		mu       sync.Mutex
+		accepted = map[string]bool{}
+		work     = make(chan int, len(strs))
+		wg       sync.WaitGroup
+	)
+	for range 8 {
+		wg.Go(func() {
+			for i := range work {
+				for _, bdat := range []bool{false, true} {
+					name := fmt.Sprintf("probe-%d-%t", i, bdat)
+					if tryEnd(t, n.SMTP, "Subject: "+name+"\r\n\r\nbefore"+strs[i]+inner, bdat) {
+						mu.Lock()
+						accepted[name] = true
+						mu.Unlock()
+					}
+				}
 			}
-		}
+		})
 	}
+	for i := range strs {
+		work <- i
+	}
+	close(work)
+	wg.Wait()
 	// Some may have been kept: each session of ours that the primary ends makes it suspect for a moment.
 	wait(t, n, time.Minute, func(d node.Domain) bool { return d.State == "up" && d.Pending == 0 })
 	waitQueue(t, primary)

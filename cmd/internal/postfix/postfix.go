@@ -163,7 +163,7 @@ func masterCF(listen string) string {
 	if listen != "" {
 		line(listen, "inet", "n", "-", "-", "smtpd")
 	}
-	line("pickup", "unix", "n", "60", "1", "pickup")
+	line("pickup", "unix", "n", "2", "1", "pickup")
 	line("cleanup", "unix", "n", "-", "0", "cleanup")
 	line("qmgr", "unix", "n", "300", "1", "qmgr")
 	line("tlsmgr", "unix", "-", "1000?", "1", "tlsmgr")
@@ -252,10 +252,10 @@ func (i *Instance) Stop() error {
 	// start-fg is a script whose master(8) makes itself the leader of a session of its own, which
 	// its daemons stay in.
 	groups := []int{i.master.Process.Pid}
+	master := 0
 	if b, err := os.ReadFile(filepath.Join(i.Dir, "queue", "pid", "master.pid")); err == nil {
-		var pid int
-		if _, err := fmt.Sscan(string(b), &pid); err == nil && pid > 1 {
-			groups = append(groups, pid)
+		if _, err := fmt.Sscan(string(b), &master); err == nil && master > 1 {
+			groups = append(groups, master)
 		}
 	}
 	for _, pid := range groups {
@@ -265,6 +265,13 @@ func (i *Instance) Stop() error {
 	}
 	<-i.exited
 	i.master = nil
+	// No second master may start while the first, which isn't our child, still holds its lock.
+	for until := time.Now().Add(10 * time.Second); master > 1 && syscall.Kill(-master, 0) == nil; {
+		if time.Now().After(until) {
+			return fmt.Errorf("Postfix does not die: process group %d", master)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
 	return nil
 }
 
