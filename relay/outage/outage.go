@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -191,7 +192,9 @@ func (k *Keeper) Run(ctx context.Context) {
 			unread = err != nil
 			k.report(ctx, "declarations can't be read from the index", err)
 		}
-		if time.Since(swept) >= sweepEvery {
+		disowned, err := k.disown(ctx)
+		k.report(ctx, "outages can't be read from the index", err)
+		if disowned || time.Since(swept) >= sweepEvery {
 			swept = time.Now()
 			k.report(ctx, "looking for kept mail outside of outages failed", k.sweep(ctx))
 		}
@@ -217,6 +220,35 @@ func (k *Keeper) report(ctx context.Context, what string, err error) {
 	if err != nil && ctx.Err() == nil {
 		k.log.Warn(what, "error", err)
 	}
+}
+
+// disown forgets outages opened here that turn out to be closed already: the index didn't know yet that one
+// of that id was there before, since it was being made anew or another node was quicker. What was kept since
+// needs another one, with another id. It reports whether it forgot any.
+func (k *Keeper) disown(ctx context.Context) (any bool, err error) {
+	k.mu.Lock()
+	opened := maps.Clone(k.opened)
+	k.mu.Unlock()
+	for d, id := range opened {
+		outages, err := k.o.Index.Outages(ctx, d)
+		if err != nil {
+			return any, err
+		}
+		i := slices.IndexFunc(outages, func(o index.Outage) bool { return o.ID == id && !o.Closed.IsZero() })
+		if i < 0 {
+			continue
+		}
+		k.mu.Lock()
+		if k.opened[d] == id {
+			any = true
+			delete(k.opened, d)
+			if _, ok := k.want[d]; !ok && k.kept[d].After(outages[i].Closed) {
+				k.want[d] = "mail was kept after the outage before was closed"
+			}
+		}
+		k.mu.Unlock()
+	}
+	return any, nil
 }
 
 // sweep asks for the outages that should be open although nobody said so in this process.

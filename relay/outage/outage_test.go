@@ -74,6 +74,9 @@ func (w *world) fold(ev spool.Event) {
 	defer w.mu.Unlock()
 	switch ev.Type {
 	case spool.OutageOpened:
+		if slices.ContainsFunc(w.outages, func(o index.Outage) bool { return o.ID == ev.Outage }) {
+			break // the earlier opening stands
+		}
 		w.outages = append(w.outages, index.Outage{ID: ev.Outage, Domain: ev.Domain, Opened: ev.Time})
 	case spool.OutageClosed:
 		for i := range w.outages {
@@ -334,6 +337,41 @@ func TestIndexBehind(t *testing.T) {
 }
 
 // TestAfterKill: a process was killed between keeping mail and telling of it, another found its primary down.
+// TestIdTaken: an index that is being made anew doesn't know yet that the day's first outage was long ago
+// opened and closed. Once it does, the present one gets an id of its own and is closed in its time.
+func TestIdTaken(t *testing.T) {
+	w := newWorld("a.example")
+	w.lag = 10 * time.Second
+	run(t, w, func(t *testing.T, k *Keeper) {
+		w.set("a.example", health.Down)
+		k.Kept([]string{"a.example"}, "primary down")
+		w.setPending("a.example", 1)
+		wait(time.Second)
+		want := "opened " + day + "-a.example"
+		if got := w.log(); got != want {
+			t.Fatalf("events %s", got)
+		}
+		w.mu.Lock()
+		w.outages = append(w.outages, index.Outage{ID: day + "-a.example", Domain: "a.example", Opened: time.Now().Add(-2 * time.Hour), Closed: time.Now().Add(-time.Hour)})
+		w.mu.Unlock()
+		wait(time.Minute)
+		want += ", opened " + day + "-a.example-2"
+		if got := w.log(); got != want {
+			t.Fatalf("events %s, want another outage", got)
+		}
+		if id, ok := k.Outage("a.example"); !ok || id != day+"-a.example-2" {
+			t.Errorf("outage %q", id)
+		}
+		w.setPending("a.example", 0)
+		w.set("a.example", health.Up)
+		wait(time.Minute)
+		want += ", closed " + day + "-a.example-2"
+		if got := w.log(); got != want {
+			t.Errorf("events %s", got)
+		}
+	})
+}
+
 func TestAfterKill(t *testing.T) {
 	w := newWorld("a.example", "b.example", "c.example")
 	w.pending["a.example"] = 1
