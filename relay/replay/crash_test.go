@@ -117,7 +117,10 @@ func TestKilledAtEachPoint(t *testing.T) {
 			if strings.HasPrefix(point, "lease") && left > 0 || strings.HasPrefix(point, "note") && left > 0 {
 				continue
 			}
-			t.Run(fmt.Sprintf("%s %d", point, left), func(t *testing.T) { killAt(t, point, left, messages) })
+			t.Run(fmt.Sprintf("%s %d", point, left), func(t *testing.T) {
+				t.Parallel()
+				killAt(t, point, left, messages)
+			})
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 // Primaries that were restored by half. In each of these: nothing is bounced, nothing is stuck, the rest flows.
 
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.keepMany(40)
 	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageMail, Reply: "452 4.3.1 insufficient system storage"}}})
@@ -34,6 +35,7 @@ func TestDiskFull(t *testing.T) {
 }
 
 func TestRefusesEverybodyKnown(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.keepMany(40)
 	var known []string
@@ -71,6 +73,7 @@ func TestRefusesEverybodyKnown(t *testing.T) {
 }
 
 func TestRefusesEverybodyUnknown(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.keepMany(60)
 	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Reply: "550 5.1.1 no such user"}}})
@@ -85,6 +88,7 @@ func TestRefusesEverybodyUnknown(t *testing.T) {
 }
 
 func TestRefusesEverythingAtTheDot(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.keepMany(60)
 	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageDot, Reply: "554 5.6.0 filter says no"}}})
@@ -96,6 +100,7 @@ func TestRefusesEverythingAtTheDot(t *testing.T) {
 }
 
 func TestUnknownParksQuietlyWhileTheRestFlows(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Match: "<nobody", Reply: "550 5.1.1 no such user"}}})
 	for i := range 60 {
@@ -117,6 +122,7 @@ func TestUnknownParksQuietlyWhileTheRestFlows(t *testing.T) {
 }
 
 func TestKnownIsParkedWithANotice(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.learn("gone@" + testDomain)
 	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Match: "<gone", Reply: "550 5.1.1 left us"}}})
@@ -135,6 +141,7 @@ func TestKnownIsParkedWithANotice(t *testing.T) {
 }
 
 func TestAloneRefusedIsParkedAfterThreeTimes(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.learn("u@" + testDomain)
 	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageDot, Reply: "550 5.7.1 spam"}}})
@@ -148,6 +155,7 @@ func TestAloneRefusedIsParkedAfterThreeTimes(t *testing.T) {
 }
 
 func TestMessageThatCrashesTheFilter(t *testing.T) {
+	t.Parallel()
 	for _, stage := range []sink.Stage{sink.StageMail, sink.StageDot} {
 		t.Run(string(stage), func(t *testing.T) {
 			r := newRig(t, sink.Options{Keep: true}).open()
@@ -179,6 +187,7 @@ func TestMessageThatCrashesTheFilter(t *testing.T) {
 }
 
 func TestNoMoreThanFiveConnections(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.keepMany(1000)
 	r.sink.SetFaults(sink.Faults{MaxConnections: 5, Delay: time.Millisecond})
@@ -198,6 +207,7 @@ func TestNoMoreThanFiveConnections(t *testing.T) {
 }
 
 func TestDropAfterTheDot(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.keepMany(50)
 	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageDot, Drop: sink.DropAfter, Skip: 5, Count: 5}}})
@@ -214,6 +224,7 @@ func TestDropAfterTheDot(t *testing.T) {
 }
 
 func TestServerThatClosesAfterAFewMessages(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.options.Config.BackoffMin = time.Hour // nothing of this is an attempt that failed
 	r.options.Config.BackoffMax = time.Hour
@@ -225,6 +236,7 @@ func TestServerThatClosesAfterAFewMessages(t *testing.T) {
 }
 
 func TestDoesNotFit(t *testing.T) {
+	t.Parallel()
 	o := sink.DefaultOffers()
 	o.Size, o.SMTPUTF8 = 1000, false
 	r := newRig(t, sink.Options{Keep: true, Offers: o}).open()
@@ -267,6 +279,7 @@ func (d *damaged) Fetch(ctx context.Context, id string, loc spool.Location) (*sp
 }
 
 func TestDamagedIsParked(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.keepMany(10)
 	d := &damaged{Spool: r.options.Spool, id: firstID(r)}
@@ -282,6 +295,7 @@ func TestDamagedIsParked(t *testing.T) {
 }
 
 func TestGivesUpAfterLongFourHundreds(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.options.Config.GiveUp = 1500 * time.Millisecond
 	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Match: "full@", Reply: "452 4.2.2 mailbox full"}}})

@@ -11,6 +11,7 @@ import (
 	"restante/relay/health"
 	"restante/relay/replay/pace"
 	"restante/spool"
+	"restante/spool/blob"
 )
 
 const (
@@ -25,6 +26,9 @@ const (
 	// canaryAmong is the number of messages among which one to a recipient known good is looked for, to
 	// go first.
 	canaryAmong = 50
+	// missingRow is the number of messages in a row that may be missing in the store before it is the store
+	// that is doubted.
+	missingRow = 50
 	// perTurn is the number of messages of one domain before it is another's turn.
 	perTurn = 100
 )
@@ -270,8 +274,10 @@ func (g *group) feedEntry(ctx context.Context, d *domain, pairs []spool.Pair) (m
 		j.known, err = e.anyKnown(ctx, j.pairs)
 	}
 	switch {
-	case errors.Is(err, spool.ErrDamaged):
+	case errors.Is(err, spool.ErrDamaged), errors.Is(err, spool.ErrErased):
 		return e.parkDamaged(g, j, err), time.Time{}
+	case errors.Is(err, blob.ErrNotExist) && e.passOver(g, j, err):
+		return true, time.Time{}
 	case err != nil:
 		e.mu.Lock()
 		g.giveUp(j)
@@ -284,6 +290,7 @@ func (g *group) feedEntry(ctx context.Context, d *domain, pairs []spool.Pair) (m
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	d.missing = 0
 	g.push(j, false)
 	if !canary || j.known {
 		g.dispatch() // else when a better one is found, or none
@@ -413,6 +420,27 @@ func (e *Engine) anyKnown(ctx context.Context, pairs []spool.Pair) (bool, error)
 		}
 	}
 	return false, nil
+}
+
+// passOver leaves a message whose batch isn't in the store for later, so that it doesn't stand in the way of
+// the others. When too many are missing in a row it is rather the store: then it does nothing and says so.
+func (e *Engine) passOver(g *group, j *job, err error) bool {
+	now := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d := j.d
+	if d.missing++; d.missing > missingRow {
+		return false
+	}
+	due := now.Add(e.cfg.BackoffMax)
+	for i, p := range j.pairs {
+		d.claims.putOff(j.keys[i], due, p.Attempts)
+		d.scan.left++
+	}
+	d.scan.next = earliest(d.scan.next, due)
+	g.ended(j)
+	e.log.Error("a message is missing in the store; it stays pending. Run `restante fsck`", "domain", d.name, "id", j.pairs[0].Entry, "error", err)
+	return true
 }
 
 // parkDamaged parks the pairs of an entry that can't be read as it was written. It reports whether to

@@ -333,8 +333,34 @@ func (o *once) claim(ctx context.Context, pairs []spool.Pair) (jobs []*job, err 
 		if err := e.o.Spool.Record(ctx, retried...); err != nil {
 			return jobs, fmt.Errorf("the new round could not be recorded: %w", err)
 		}
+		if err := o.folded(ctx, retried[0], retried[len(retried)-1]); err != nil {
+			return jobs, err
+		}
 	}
 	return jobs, nil
+}
+
+// folded waits until the index knows of new rounds. Else it might show one as pending after its outcome
+// was recorded, and after a scan in between had shown nothing, so that the claim was forgotten.
+func (o *once) folded(ctx context.Context, evs ...spool.Event) error {
+	for _, ev := range evs {
+		for {
+			changed := o.e.o.Index.Changed()
+			v, err := o.e.o.Index.Entry(ctx, ev.Entry)
+			if err != nil {
+				return fmt.Errorf("entry %s: %w", ev.Entry, err)
+			}
+			if slices.ContainsFunc(v.Pairs, func(p spool.Pair) bool { return p.Rcpt == ev.Rcpt && p.Round >= ev.Round }) {
+				break
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
 }
 
 func (o *once) claimEntry(ctx context.Context, pairs []spool.Pair) (*job, []spool.Event, error) {
@@ -375,7 +401,7 @@ func (o *once) claimEntry(ctx context.Context, pairs []spool.Pair) (*job, []spoo
 	j.pairs, j.keys = nil, nil
 	for i, p := range was {
 		at := slices.IndexFunc(v.Pairs, func(q spool.Pair) bool { return q.Rcpt == p.Rcpt })
-		if at < 0 || !o.wants(&v.Pairs[at]) {
+		if at < 0 || v.Erased || !o.wants(&v.Pairs[at]) {
 			d.claims.forget(keys[i])
 			o.sum.Skipped++
 			continue

@@ -22,7 +22,8 @@
 //	connection lost       pending; parked when it lost LostTimes connections while others passed
 //	reply to dot unseen   pending too, and counted: the duplicate of RFC 1047
 //	does not fit          parked: over the primary's SIZE, or SMTPUTF8 that it lacks
-//	damaged in the store  parked
+//	damaged in the store  parked; so is what was erased there
+//	missing in the store  pending, tried again now and then; the others go on
 //
 // Nothing is ever bounced or expired here. When an outcome can be written neither to the journal nor
 // to the ledger, all of replay stops, with an alert, until it can: a reply that was read is then still

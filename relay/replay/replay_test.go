@@ -9,6 +9,7 @@ import (
 )
 
 func TestHandsOverEverything(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.keepMany(500)
 	r.run()
@@ -46,6 +47,7 @@ func firstID(r *rig) string {
 }
 
 func TestOneTransactionForAllRecipients(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	var rcpts []string
 	for i := range 30 {
@@ -63,6 +65,7 @@ func TestOneTransactionForAllRecipients(t *testing.T) {
 }
 
 func TestTooManyRecipientsFollowAtOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.options.Config.BackoffMin = 1 << 40 // a backoff would never end
 	r.sink.SetFaults(sink.Faults{MaxRcpts: 10})
@@ -81,6 +84,7 @@ func TestTooManyRecipientsFollowAtOnce(t *testing.T) {
 }
 
 func TestForgedResultsAreLeftOut(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	forged := "Authentication-Results: mx2.example.test; spf=pass\r\n\tsmtp.mailfrom=x\r\n"
 	other := "Authentication-Results: other.test; spf=fail\r\n"
@@ -93,6 +97,7 @@ func TestForgedResultsAreLeftOut(t *testing.T) {
 }
 
 func TestNewMailWhileUpGoesAtOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.run()
 	for i := range 20 {

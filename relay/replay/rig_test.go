@@ -248,6 +248,11 @@ func (r *rig) run() (stop func()) {
 		})
 	}
 	r.stop = append(r.stop, stop)
+	r.until("it runs", func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.running != nil
+	})
 	return stop
 }
 

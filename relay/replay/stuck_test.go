@@ -1,0 +1,48 @@
+package replay
+
+import (
+	"testing"
+
+	"restante/relay/sink"
+	"restante/spool"
+)
+
+// What can't be read, and what is waited for in vain, stands in nobody's way.
+
+func TestMissingBatchHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	id := r.keep("a@b.test", "Subject: x\r\n\r\nx\r\n", "first@"+testDomain)
+	r.folded(1)
+	r.keepMany(10)
+	v, err := r.index.Entry(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loc := v.Pairs[0].Location
+	if err := r.store.Delete(t.Context(), spool.StreamID{Name: loc.Stream}.Key(loc.Seq)); err != nil {
+		t.Fatal(err)
+	}
+	delete(r.sent, id)
+	r.run()
+	r.until("the others are delivered", func() bool { return r.counts().Delivered == 10 })
+	r.exact(0)
+	if c := r.counts(); c.Pending != 1 || c.Parked != 0 {
+		t.Errorf("%+v, want what is missing to stay pending", c)
+	}
+}
+
+func TestErasedIsParked(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	id := r.keep("a@b.test", "Subject: x\r\n\r\nx\r\n", "first@"+testDomain)
+	r.folded(1)
+	r.keepMany(10)
+	if err := r.spool.Erase(t.Context(), r.index, "admin root", "asked for", id); err != nil {
+		t.Fatal(err)
+	}
+	delete(r.sent, id)
+	r.run()
+	r.until("all ended", func() bool { c := r.counts(); return c.Delivered == 10 && c.Parked == 1 })
+	r.exact(0)
+}
