@@ -115,6 +115,7 @@ func (t *transaction) send(ctx context.Context, domain string, m *message) (repl
 		}
 		rep, err := t.link.Data(ctx, r, size)
 		if err == nil {
+			t.link.heard(rep, true)
 			return rep, nil
 		}
 		var e *smtpc.Error

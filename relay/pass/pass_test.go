@@ -67,6 +67,28 @@ func TestReuse(t *testing.T) {
 	}
 }
 
+// What one sender has refused again and again must not make the primary slow for the next.
+func TestSourSessionIsNotReused(t *testing.T) {
+	r := newRig(t, nil)
+	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Match: "nobody@", Reply: "550 5.1.1 No such user"}}})
+	connections := func() int64 {
+		r.pool.tasks.Wait()
+		return r.sink.Stats().Connections
+	}
+	for range 3 { // far from enough, and forgiven each time by a message
+		r.send(letter, "nobody@a.example", "nobody@a.example", "anna@a.example")
+	}
+	if got := connections(); got != 1 {
+		t.Errorf("%d connections after some refusals, want 1", got)
+	}
+	r.send(letter, "nobody@a.example", "nobody@a.example", "nobody@a.example", "nobody@a.example", "nobody@a.example")
+	_, dot := r.send(letter, "anna@a.example")
+	r.want(dot, 250, "")
+	if got := connections(); got != 2 {
+		t.Errorf("%d connections after a harvest, want 2", got)
+	}
+}
+
 func TestForgedResultsGo(t *testing.T) {
 	r := newRig(t, nil)
 	forged := "Authentication-Results: mx2.test; dkim=pass\r\n" + letter

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"restante/relay/reply"
 	"restante/relay/smtpc"
 )
 
@@ -34,6 +35,11 @@ type poolSet struct {
 	version int           // counts drop: sessions older than it aren't taken back
 }
 
+// sourMax is how many refusals and unfinished transactions a session may have had since its last message for being used
+// again. Servers slow down or hang up on clients that do little else (Postfix: smtpd_soft_error_limit 10,
+// smtpd_junk_command_limit 100), and what one sender brought about would be paid by the next.
+const sourMax = 5
+
 // link is one session to a primary. It is used by one transaction at a time.
 type link struct {
 	*smtpc.Conn
@@ -42,6 +48,17 @@ type link struct {
 	version int
 	timer   *time.Timer
 	reused  bool
+	sour    int // refusals and unfinished transactions since the last message that was taken
+}
+
+// heard counts what the primary's reply to a recipient or a message says about the session.
+func (l *link) heard(rep reply.Reply, message bool) {
+	switch {
+	case !rep.Positive():
+		l.sour++
+	case message:
+		l.sour = 0
+	}
 }
 
 func newPool(max int, idle, wait time.Duration) *pool {
@@ -121,7 +138,7 @@ func (p *pool) fresh(key string, c *smtpc.Conn) *link {
 func (p *pool) put(l *link) {
 	p.mu.Lock()
 	s := p.setLocked(l.key)
-	if p.closed || l.version != s.version || len(s.idle) >= p.max {
+	if p.closed || l.version != s.version || len(s.idle) >= p.max || l.sour >= sourMax {
 		p.mu.Unlock()
 		p.quit(l)
 		return
@@ -147,6 +164,7 @@ func (p *pool) expire(l *link) {
 
 // tidy takes a session back that may be inside a transaction.
 func (p *pool) tidy(l *link) {
+	l.sour++
 	p.spawn(l, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), tidyTime)
 		defer cancel()

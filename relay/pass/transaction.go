@@ -220,6 +220,7 @@ func (t *transaction) ask(ctx context.Context, r recipient, w way, again bool) (
 	}
 	rep, err := t.link.Rcpt(ctx, outRcpt(r))
 	if err == nil {
+		t.link.heard(rep, false)
 		return rep, nil
 	}
 	if waited && !again && t.mayReopen(err) {
