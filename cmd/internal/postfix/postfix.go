@@ -198,11 +198,14 @@ func (i *Instance) Start(ctx context.Context) error {
 	i.master = exec.Command(command, "-c", filepath.Join(i.Dir, "conf"), "start-fg")
 	i.master.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// A file and not a pipe: the daemons inherit it, and Wait would wait for all of them.
-	out, err := os.OpenFile(i.Log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	out, err := os.OpenFile(i.Log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
 	defer out.Close()
+	if err := out.Chmod(0o666); err != nil { // postsuper writes there as the user postfix
+		return err
+	}
 	i.master.Stdout, i.master.Stderr = out, out
 	if err := i.master.Start(); err != nil {
 		return err
