@@ -146,6 +146,9 @@ func (e *Engine) hasLease(d *domain) bool {
 			d.lease, d.lastWork = l, time.Now()
 			d.adoptPause(ev, paused, time.Now(), e.cfg.PauseRetry)
 			d.rewind()
+			if d.gone {
+				e.letGo(d)
+			}
 		}
 		if d.group != nil {
 			d.group.wakeFeeder()
@@ -171,6 +174,17 @@ func (e *Engine) idleLease(d *domain, now time.Time, atOnce bool) (again time.Ti
 		d.leasing()
 	}
 	return time.Time{}
+}
+
+// letGo gives back what a domain holds that isn't configured any more, as soon as nothing of it is under way: no
+// feeder looks at it again, and a lease that is kept would keep it from ever being replayed again, should it
+// come back. Callers hold e.mu.
+func (e *Engine) letGo(d *domain) {
+	if g := d.group; g != nil {
+		g.rest(d)
+	} else {
+		e.idleLease(d, time.Now(), true)
+	}
 }
 
 func (e *Engine) dropLease(d *domain) {

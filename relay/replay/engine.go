@@ -162,8 +162,10 @@ func (e *Engine) SetConfig(c Config, domains []Domain) {
 	}
 	for name := range e.domains {
 		if !slices.ContainsFunc(domains, func(d Domain) bool { return d.Name == name }) {
-			e.domains[name].gone = true
+			d := e.domains[name]
+			d.gone = true
 			delete(e.domains, name)
+			e.letGo(d)
 		}
 	}
 	e.regroup()

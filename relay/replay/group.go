@@ -178,7 +178,9 @@ func (g *group) ended(j *job) {
 		}
 		j.body = nil
 	}
-	if j.d.jobs == 0 && j.d.group != nil {
+	if j.d.jobs == 0 && j.d.gone {
+		g.e.letGo(j.d)
+	} else if j.d.jobs == 0 && j.d.group != nil {
 		j.d.group.wakeFeeder()
 	}
 }

@@ -463,6 +463,10 @@ func (o *once) unlease() {
 	defer o.e.mu.Unlock()
 	for d := range o.leased {
 		d.leaseUsers--
+		if d.gone {
+			o.e.letGo(d)
+			continue
+		}
 		if d.group != nil {
 			d.rewind()
 			d.group.wakeFeeder()

@@ -46,3 +46,18 @@ func TestErasedIsParked(t *testing.T) {
 	r.until("all ended", func() bool { c := r.counts(); return c.Delivered == 10 && c.Parked == 1 })
 	r.exact(0)
 }
+
+// TestDomainThatComesBack: a domain that a reload drops, right after its last message, lets go of its lease: when
+// another reload brings it back, its mail goes out.
+func TestDomainThatComesBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	r.keepMany(5)
+	r.run()
+	r.until("all is delivered", func() bool { return r.counts().Delivered == 5 })
+	r.engine.SetConfig(r.options.Config, []Domain{{Name: "second.test"}})
+	r.engine.SetConfig(r.options.Config, []Domain{{Name: "second.test"}, {Name: testDomain}})
+	r.keepMany(10)
+	r.until("what came later is delivered", func() bool { return r.counts().Delivered == 15 })
+	r.exact(0)
+}
