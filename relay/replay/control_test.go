@@ -449,3 +449,30 @@ func TestAdminTakesAPairOutOfTheQueue(t *testing.T) {
 	delete(r.sent, p.Entry)
 	r.exact(0)
 }
+
+func TestLeaseIsLookedAtBeforeTheFinalDot(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	r.options.Config.Connections = 1
+	r.keepMany(20)
+	f := &faulty{Spool: r.options.Spool}
+	r.options.Spool = f
+	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Skip: 5, Count: 1, Delay: 300 * time.Millisecond}}})
+	r.run()
+	r.until("the sixth is at its recipient", func() bool {
+		st := r.sink.Stats()
+		return st.Messages == 5 && st.Transactions == 6
+	})
+	f.broken.Store(true)
+	r.until("nothing is under way", func() bool {
+		r.engine.mu.Lock()
+		defer r.engine.mu.Unlock()
+		return r.engine.domains[testDomain].jobs == 0
+	})
+	if n := r.sink.Stats().Messages; n != 5 {
+		t.Errorf("%d messages, the lease was lost after 5", n)
+	}
+	f.broken.Store(false)
+	r.delivered(20)
+	r.exact(0)
+}
