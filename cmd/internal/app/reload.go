@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"restante/cmd/internal/admin"
 	"restante/cmd/internal/config"
@@ -46,10 +47,17 @@ func (a *App) Reload(ctx context.Context, by string) (*admin.Reloaded, error) {
 
 // mayRemove refuses to let go of a domain whose mail is still pending.
 func (a *App) mayRemove(ctx context.Context, old, next *config.Config) error {
+	read := false
 	for i := range old.Domains {
 		name := old.Domains[i].Name
 		if _, ok := next.Domain(name); ok {
 			continue
+		}
+		if !read {
+			if err := a.readAll(ctx); err != nil {
+				return err
+			}
+			read = true
 		}
 		s, err := a.index.Summary(ctx, name)
 		if err != nil {
@@ -63,6 +71,21 @@ func (a *App) mayRemove(ctx context.Context, old, next *config.Config) error {
 	}
 	return nil
 }
+
+// readAll waits until the index knows all mail that was kept so far: one that is being made anew shows nothing
+// as pending.
+func (a *App) readAll(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	if err := a.spool.Sync(ctx); err != nil {
+		return admin.Errorf(admin.KindFailed, "reload again when `restante status` shows that the store answers and the index has caught up",
+			"whether the domains that are to be removed have pending mail isn't known yet; everything stays as it was: %w", err)
+	}
+	return nil
+}
+
+// readTime bounds how long a reload waits for the index.
+const readTime = 5 * time.Second
 
 // apply first tries what can fail, then changes the rest.
 func (a *App) apply(old, next *config.Config) error {

@@ -1,0 +1,32 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"restante/cmd/internal/config"
+)
+
+// TestReloadKeepsPendingDomain: a domain can't be removed right after a message for it was kept, whether or not the
+// index has heard of it yet.
+func TestReloadKeepsPendingDomain(t *testing.T) {
+	a := node(t, t.TempDir())
+	until(t, "up", func() bool { return status(t, a).State == "up" })
+	if _, err := a.primary.do("stop"); err != nil {
+		t.Fatal(err)
+	}
+	name := a.cfg.Load().Domains[0].Name
+	a.o.Load = func() (*config.Config, error) {
+		next := *a.cfg.Load()
+		next.Domains = append([]config.Domain(nil), next.Domains...)
+		next.Domains[0].Name = "other.test"
+		return &next, nil
+	}
+	if err := send(a.Addrs().SMTP[0], "you@"+name, "Subject: kept\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Reload(t.Context(), "test"); err == nil || !strings.Contains(fmt.Sprint(err), "pending") {
+		t.Errorf("right after a message was kept: %v", err)
+	}
+}
