@@ -23,7 +23,7 @@ type domain struct {
 	released time.Time // what was deferred before needn't wait
 	scan     scan
 	jobs     int // ready or under way
-	missing  int // messages in a row that the store doesn't have
+	missing  int // messages in a row that the store doesn't have or doesn't give
 	refusals refusals
 
 	started bool // by an admin, for a manual domain

@@ -29,6 +29,8 @@ const (
 	// missingRow is the number of messages in a row that may be missing in the store before it is the store
 	// that is doubted.
 	missingRow = 50
+	// failedRow is the same for messages that can't be read at the moment.
+	failedRow = 3
 	// perTurn is the number of messages of one domain before it is another's turn.
 	perTurn = 100
 )
@@ -276,7 +278,7 @@ func (g *group) feedEntry(ctx context.Context, d *domain, pairs []spool.Pair) (m
 	switch {
 	case errors.Is(err, spool.ErrDamaged), errors.Is(err, spool.ErrErased):
 		return e.parkDamaged(g, j, err), time.Time{}
-	case errors.Is(err, blob.ErrNotExist) && e.passOver(g, j, err):
+	case err != nil && ctx.Err() == nil && e.passOver(g, j, err):
 		return true, time.Time{}
 	case err != nil:
 		e.mu.Lock()
@@ -422,24 +424,28 @@ func (e *Engine) anyKnown(ctx context.Context, pairs []spool.Pair) (bool, error)
 	return false, nil
 }
 
-// passOver leaves a message whose batch isn't in the store for later, so that it doesn't stand in the way of
-// the others. When too many are missing in a row it is rather the store: then it does nothing and says so.
+// passOver leaves a message that isn't in the store, or can't be read there, for later, so that it doesn't stand
+// in the way of the others. When there are too many in a row it is rather the store: then it does nothing and says so.
 func (e *Engine) passOver(g *group, j *job, err error) bool {
-	now := time.Now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	d := j.d
-	if d.missing++; d.missing > missingRow {
+	row, pause, what := failedRow, e.cfg.BackoffMin, "can't be read"
+	if errors.Is(err, blob.ErrNotExist) {
+		row, pause, what = missingRow, e.cfg.BackoffMax, "is missing"
+	}
+	if d.missing++; d.missing > row {
+		d.missing = 0 // counted anew after a rest, so that the oldest isn't in the way for ever
 		return false
 	}
-	due := now.Add(e.cfg.BackoffMax)
+	due := time.Now().Add(pause)
 	for i, p := range j.pairs {
 		d.claims.putOff(j.keys[i], due, p.Attempts)
 		d.scan.left++
 	}
 	d.scan.next = earliest(d.scan.next, due)
 	g.ended(j)
-	e.log.Error("a message is missing in the store; it stays pending. Run `restante fsck`", "domain", d.name, "id", j.pairs[0].Entry, "error", err)
+	e.log.Error("a message "+what+" in the store; it stays pending. Run `restante fsck`", "domain", d.name, "id", j.pairs[0].Entry, "error", err)
 	return true
 }
 

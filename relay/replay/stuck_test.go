@@ -1,6 +1,8 @@
 package replay
 
 import (
+	"context"
+	"syscall"
 	"testing"
 
 	"restante/relay/sink"
@@ -29,6 +31,34 @@ func TestMissingBatchHoldsNobodyUp(t *testing.T) {
 	r.exact(0)
 	if c := r.counts(); c.Pending != 1 || c.Parked != 0 {
 		t.Errorf("%+v, want what is missing to stay pending", c)
+	}
+}
+
+// unreadable can't read one entry, as on a bad sector of a disk.
+type unreadable struct {
+	Spool
+	id string
+}
+
+func (u *unreadable) Fetch(ctx context.Context, id string, loc spool.Location) (*spool.Entry, *spool.Body, error) {
+	if id == u.id {
+		return nil, nil, syscall.EIO
+	}
+	return u.Spool.Fetch(ctx, id, loc)
+}
+
+func TestUnreadableHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	r.keepMany(10)
+	id := firstID(r)
+	r.options.Spool = &unreadable{Spool: r.options.Spool, id: id}
+	delete(r.sent, id)
+	r.run()
+	r.until("the others are delivered", func() bool { return r.counts().Delivered == 9 })
+	r.exact(0)
+	if c := r.counts(); c.Pending != 1 || c.Parked != 0 {
+		t.Errorf("%+v, want what can't be read to stay pending", c)
 	}
 }
 
