@@ -64,8 +64,9 @@ func (e *Engine) hasten(d *domain) {
 func (e *Engine) Pause(ctx context.Context, domain, by, reason string) error {
 	e.mu.Lock()
 	d, err := e.domain(domain)
+	p := &pause{by: by, reason: reason}
 	if err == nil {
-		d.paused, d.pauseAt = &pause{by: by, reason: reason}, time.Now()
+		d.paused, d.pauseAt = p, time.Now()
 		d.started = false
 		if d.group != nil {
 			d.group.drop(d)
@@ -77,6 +78,9 @@ func (e *Engine) Pause(ctx context.Context, domain, by, reason string) error {
 		return err
 	}
 	if err := e.o.Spool.Record(ctx, spool.Event{Type: spool.ReplayPaused, Domain: domain, By: by, Reason: reason}); err != nil {
+		e.mu.Lock()
+		p.unrecorded = true
+		e.mu.Unlock()
 		return fmt.Errorf("replay of %s is paused, but that could not be recorded and ends with this process: %w", domain, err)
 	}
 	return nil

@@ -48,6 +48,7 @@ type pause struct {
 	retryAt    time.Time     // self: one message is tried then
 	retryWait  time.Duration // self: doubles
 	trial      bool          // self: that message is under way
+	unrecorded bool          // the index will never hear of it
 }
 
 // run counts what was done since something was pending after nothing was. In pairs.
@@ -224,7 +225,7 @@ func (d *domain) adoptPause(ev spool.Event, paused bool, now time.Time, retry ti
 			d.paused.self, d.paused.retryAt, d.paused.retryWait = true, now, retry
 		}
 		d.pauseAt = ev.Time
-	case !paused && d.paused != nil && now.Sub(d.pauseAt) > lag && !d.paused.trial:
+	case !paused && d.paused != nil && now.Sub(d.pauseAt) > lag && !d.paused.trial && !d.paused.unrecorded:
 		d.paused = nil
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"syscall"
 	"testing"
+	"time"
 
 	"restante/relay/sink"
 	"restante/spool"
@@ -90,4 +91,27 @@ func TestDomainThatComesBack(t *testing.T) {
 	r.keepMany(10)
 	r.until("what came later is delivered", func() bool { return r.counts().Delivered == 15 })
 	r.exact(0)
+}
+
+// noLedger can't record anything at once.
+type noLedger struct{ Spool }
+
+func (noLedger) Record(context.Context, ...spool.Event) error { return spool.ErrVoid }
+
+// TestUnrecordedPauseHolds: what an admin was told, that it is paused until the process ends, stays true although the
+// index never shows it.
+func TestUnrecordedPauseHolds(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	r.options.Spool = noLedger{r.options.Spool}
+	r.run()
+	if err := r.engine.Pause(t.Context(), testDomain, "admin root", "wait"); err == nil {
+		t.Fatal("not told that it could not be recorded")
+	}
+	r.engine.mu.Lock()
+	r.engine.domains[testDomain].pauseAt = time.Now().Add(-time.Hour)
+	r.engine.mu.Unlock()
+	if s := r.status(); s.State != StatePaused {
+		t.Errorf("state %s, want it paused", s.State)
+	}
 }
