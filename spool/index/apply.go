@@ -78,6 +78,12 @@ func (x *Index) Apply(ctx context.Context, steps []spool.Step) error {
 	defer x.applying.Unlock()
 	start := time.Now()
 	ctx = context.WithoutCancel(ctx) // a transaction is short, and an interrupted one would only be done again
+	if x.stale {
+		// Its positions are ahead of the rows: what failed would be taken for applied.
+		if err := x.reload(ctx); err != nil {
+			return fmt.Errorf("index: %w", err)
+		}
+	}
 	if _, err := x.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("index: %w", err)
 	}

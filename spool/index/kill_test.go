@@ -126,3 +126,40 @@ func TestBrokenFile(t *testing.T) {
 		t.Error("a folder that isn't there is accepted")
 	}
 }
+
+// TestFailedTwice: a transaction fails, and what it changed in memory can't be read anew either, as on a disk that
+// fails for a while. When the same steps are applied again, none of them is taken for applied.
+func TestFailedTwice(t *testing.T) {
+	x := openAt(t, filepath.Join(t.TempDir(), "index.db"))
+	m := newMaker()
+	first, second := m.mail(3), m.mail(3)
+	if err := x.Apply(t.Context(), []spool.Step{first}); err != nil {
+		t.Fatal(err)
+	}
+	rename := func(from, to string) {
+		t.Helper()
+		for _, table := range []string{"pair", "count"} {
+			if _, err := x.conn.ExecContext(t.Context(), "ALTER TABLE "+table+from+" RENAME TO "+table+to); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	rename("", "_gone")
+	if err := x.Apply(t.Context(), []spool.Step{second}); err == nil {
+		t.Fatal("applied without its tables")
+	}
+	if err := x.Apply(t.Context(), []spool.Step{second}); err == nil {
+		t.Error("called applied what failed before")
+	}
+	rename("_gone", "")
+	if err := x.Apply(t.Context(), []spool.Step{second}); err != nil {
+		t.Fatal(err)
+	}
+	sum, err := x.Summary(t.Context(), "example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum.All.Pending != 6 {
+		t.Errorf("%d pending, want 6", sum.All.Pending)
+	}
+}

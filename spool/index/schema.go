@@ -75,6 +75,7 @@ type Index struct {
 	conn     *sql.Conn
 	stmts    map[string]*sql.Stmt
 	st       *state
+	stale    bool // st isn't what is in the file: a transaction failed, and st could not be read anew
 
 	open atomic.Pointer[map[string]string] // domain -> open outage
 

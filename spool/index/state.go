@@ -37,11 +37,12 @@ type state struct {
 }
 
 func (x *Index) reload(ctx context.Context) error {
+	x.stale = true
 	st, err := x.load(ctx)
 	if err != nil {
 		return err
 	}
-	x.st = st
+	x.st, x.stale = st, false
 	x.publish()
 	return nil
 }
