@@ -94,12 +94,22 @@ func (e *Engine) Resume(ctx context.Context, domain, by, reason string) error {
 	if err != nil {
 		return err
 	}
-	if err := e.o.Spool.Record(ctx, spool.Event{Type: spool.ReplayResumed, Domain: domain, By: by, Reason: reason}); err != nil {
+	now := time.Now()
+	ev := spool.Event{Type: spool.ReplayResumed, Domain: domain, By: by, Reason: reason}
+	was, recorded, err := e.o.Index.Paused(ctx, domain)
+	if err != nil {
+		return err
+	}
+	if recorded && !was.Time.Before(now) {
+		now = was.Time.Add(1) // the clock was ahead then: the pause would outlive all that is said before its time
+		ev.Time = now
+	}
+	if err := e.o.Spool.Record(ctx, ev); err != nil {
 		return fmt.Errorf("replay of %s stays paused, since its end could not be recorded: %w", domain, err)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	d.paused, d.pauseAt = nil, time.Now()
+	d.paused, d.pauseAt = nil, now
 	e.hasten(d)
 	return nil
 }

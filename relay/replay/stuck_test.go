@@ -115,3 +115,28 @@ func TestUnrecordedPauseHolds(t *testing.T) {
 		t.Errorf("state %s, want it paused", s.State)
 	}
 }
+
+// TestPauseFromTheFuture: a pause recorded by a clock that was years ahead can be ended today.
+func TestPauseFromTheFuture(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	r.keepMany(5)
+	ev := spool.Event{Type: spool.ReplayPaused, Domain: testDomain, By: "admin root", Time: time.Now().AddDate(4, 0, 0)}
+	if err := r.spool.Record(t.Context(), ev); err != nil {
+		t.Fatal(err)
+	}
+	paused := func() bool {
+		_, ok, err := r.index.Paused(t.Context(), testDomain)
+		return ok && err == nil
+	}
+	r.until("the index shows it", paused)
+	r.run()
+	r.until("it is paused", func() bool { return r.status().State == StatePaused })
+	if err := r.engine.Resume(t.Context(), testDomain, "admin root", ""); err != nil {
+		t.Fatal(err)
+	}
+	r.until("all is delivered", func() bool { return r.counts().Delivered == 5 })
+	if paused() {
+		t.Error("it comes back with the next start")
+	}
+}
