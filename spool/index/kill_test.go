@@ -163,3 +163,24 @@ func TestFailedTwice(t *testing.T) {
 		t.Errorf("%d pending, want 6", sum.All.Pending)
 	}
 }
+
+// TestAskedAfterClose: at a stop that ran out of time somebody may still ask. That is an error and no panic.
+func TestAskedAfterClose(t *testing.T) {
+	x, err := Open(filepath.Join(t.TempDir(), "index.db"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMaker()
+	if err := x.Apply(t.Context(), []spool.Step{m.mail(1)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.Summary(t.Context(), "example.test"); err == nil {
+		t.Error("a closed index answers")
+	}
+	if err := x.Apply(t.Context(), []spool.Step{m.mail(1)}); err == nil {
+		t.Error("a closed index folds")
+	}
+}

@@ -236,8 +236,7 @@ func (x *Index) shut() error {
 	if x.write != nil {
 		errs = append(errs, x.write.Close())
 	}
-	x.read, x.conn, x.write = nil, nil, nil
-	return errors.Join(errs...)
+	return errors.Join(errs...) // whoever asks all the same gets an error
 }
 
 // stmt returns the prepared statement for a query on the writer's connection.

@@ -50,10 +50,21 @@ func (l *lifecycle) run(name string, f func(context.Context) error) {
 		case <-done:
 			return nil
 		case <-ctx.Done():
+		}
+		// The time was used up by others: this part has only just been told to end, and what it uses is closed next.
+		grace := time.NewTimer(stopGrace)
+		defer grace.Stop()
+		select {
+		case <-done:
+			return nil
+		case <-grace.C:
 			return ctx.Err()
 		}
 	})
 }
+
+// stopGrace is what each part gets to end when the time for the whole stop is over.
+const stopGrace = time.Second
 
 // stop stops everything, also after an error, and joins the errors by name.
 func (l *lifecycle) stop(ctx context.Context) error {

@@ -1,7 +1,9 @@
 package app
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -28,5 +30,22 @@ func TestReloadKeepsPendingDomain(t *testing.T) {
 	}
 	if _, err := a.Reload(t.Context(), "test"); err == nil || !strings.Contains(fmt.Sprint(err), "pending") {
 		t.Errorf("right after a message was kept: %v", err)
+	}
+}
+
+// TestStopWaitsForWhatEnds: a part that ends as soon as it is told to is waited for even when others have used up all
+// the time, since what it works with is closed next.
+func TestStopWaitsForWhatEnds(t *testing.T) {
+	l := &lifecycle{log: slog.New(slog.DiscardHandler), failed: make(chan error, 1)}
+	ended := false
+	l.run("part", func(ctx context.Context) error {
+		<-ctx.Done()
+		ended = true
+		return nil
+	})
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.stop(over); err != nil || !ended {
+		t.Errorf("ended %v, %v", ended, err)
 	}
 }
