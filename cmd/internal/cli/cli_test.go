@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -158,6 +160,53 @@ node         ready  mx2.example.net   SMTP on 0.0.0.0:25   1 session   running f
 }
 
 // TestReportLooks is the sketch of how a report looks, to the letter.
+// TestWatchFitsTheTerminal: lines are broken between their parts, none is wider than the terminal, and drawing
+// again goes up by as many lines as are there.
+func TestWatchFitsTheTerminal(t *testing.T) {
+	now := time.Date(2026, 11, 21, 19, 16, 0, 0, time.UTC)
+	since := now.Add(-time.Minute)
+	s := &admin.Status{Hostname: "mx2.example.net", Now: now, Started: since, Ready: true,
+		SMTP:  admin.SMTPState{Listen: []string{"0.0.0.0:25", "[::]:25"}},
+		Store: admin.StoreState{State: "ok", URL: "file:///var/lib/restante/spool", PutMS: 1.9, Free: 80e9, Total: 270e9}}
+	for range 4 {
+		s.Domains = append(s.Domains, admin.DomainStatus{Name: "second.example", State: "down", Since: &since, Primary: []string{"127.0.0.1:2726"},
+			Cause: "connection refused", LastTried: &since, Accepted: 4, Pending: 4, Oldest: &since, Recipients: "any (no list)", Replay: "automatic"})
+	}
+	e, out, _ := env()
+	e.Terminal, e.Color, e.Width, e.Height = true, true, 80, 24
+	e.printStatus(out, s)
+	text := out.String()
+	for line := range strings.Lines(text) {
+		if w := onScreen(strings.TrimSuffix(line, "\n")); w > e.Width {
+			t.Errorf("%d columns: %q", w, line)
+		}
+	}
+	for _, want := range []string{"connection refused, last tried 1 min ago", "80.0 GB free of 270.0 GB", "replay: automatic"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing in\n%s", want, text)
+		}
+	}
+	rounds := 0
+	out.Reset()
+	if err := e.watch(t.Context(), time.Millisecond, func(_ context.Context, w io.Writer) (bool, error) {
+		rounds++
+		e.printStatus(w, s)
+		return rounds == 2, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if up := fmt.Sprintf("\x1b[%dA", strings.Count(text, "\n")); !strings.Contains(out.String(), up) {
+		t.Errorf("does not go up %q", up)
+	}
+	e.Height = 10
+	if page, lines := e.onePage(text); lines > 9 || strings.Count(page, "\n") != lines || !strings.Contains(page, "more than fits") {
+		t.Errorf("%d lines of 10:\n%s", lines, page)
+	}
+	if _, lines := e.onePage(strings.Repeat("x", 161) + "\n"); lines != 3 {
+		t.Errorf("161 columns take %d lines of 80", lines)
+	}
+}
+
 func TestReportLooks(t *testing.T) {
 	day := func(h, m, s int) time.Time { return time.Date(2026, 11, 21, h, m, s, 0, time.Local) }
 	r := &admin.Report{

@@ -47,6 +47,7 @@ type Env struct {
 	Terminal   bool // Out is a terminal: tables may be cut to its width, bars drawn
 	Color      bool
 	Width      int // columns of the terminal
+	Height     int // and its lines
 }
 
 // system is the Env of a real process.
@@ -55,8 +56,8 @@ func system() *Env {
 	e.InTerminal = isatty.IsTerminal(os.Stdin.Fd())
 	e.Terminal = isatty.IsTerminal(os.Stdout.Fd()) && os.Getenv("TERM") != "dumb"
 	e.Color = e.Terminal && os.Getenv("NO_COLOR") == ""
-	if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
-		e.Width = w
+	if w, h, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
+		e.Width, e.Height = w, h
 	}
 	return e
 }

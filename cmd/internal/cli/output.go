@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -39,12 +40,13 @@ func col(text string) cell           { return cell{text: text} }
 func num(n int64) cell               { return cell{text: thousands(n), right: true} }
 func styled(style, text string) cell { return cell{text: text, style: style} }
 
-// table prints aligned columns. On a terminal the last column is cut to the width.
+// table prints aligned columns. On a terminal the last column is cut to the width, unless it is whole.
 type table struct {
 	env    *Env
 	head   []string
 	rows   [][]cell
 	indent string
+	whole  bool
 }
 
 func (t *table) add(cells ...cell) { t.rows = append(t.rows, cells) }
@@ -85,7 +87,7 @@ func (t *table) line(w io.Writer, row []cell, widths []int) {
 	for i, c := range row {
 		text := c.text
 		last := i == len(row)-1
-		if last && t.env.Terminal && t.env.Width > used+8 {
+		if last && !t.whole && t.env.Terminal && t.env.Width > used+8 {
 			text = runewidth.Truncate(text, t.env.Width-used, "…")
 		}
 		pad := strings.Repeat(" ", max(0, widths[i]-runewidth.StringWidth(text)))
@@ -103,6 +105,32 @@ func (t *table) line(w io.Writer, row []cell, widths []int) {
 		}
 	}
 	fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+}
+
+// sgr is what paint puts around text; it takes no room on the screen.
+var sgr = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
+// onScreen is how many columns a line takes.
+func onScreen(line string) int { return runewidth.StringWidth(sgr.ReplaceAllString(line, "")) }
+
+// fold breaks a line that a terminal has no room for, between its parts, which stand three spaces apart.
+func (e *Env) fold(line string) string {
+	if !e.Terminal || e.Width <= 0 || onScreen(line) <= e.Width {
+		return line
+	}
+	var b strings.Builder
+	parts := strings.Split(line, "   ")
+	used := onScreen(parts[0])
+	b.WriteString(parts[0])
+	for _, p := range parts[1:] {
+		gap := "   "
+		if used+len(gap)+onScreen(p) > e.Width {
+			gap, used, p = "\n    ", 1, strings.TrimLeft(p, " ")
+		}
+		b.WriteString(gap + p)
+		used += 3 + onScreen(p)
+	}
+	return b.String()
 }
 
 // clean makes text from mail safe to print: controls and direction marks become "?".

@@ -204,7 +204,7 @@ func (c *command) watchReplay(ctx context.Context, client *admin.Client, domain 
 }
 
 func (e *Env) printReplay(w io.Writer, list []admin.Replay) {
-	t := table{env: e}
+	t := table{env: e, whole: true}
 	for _, r := range list {
 		count := fmt.Sprintf("%s / %s", thousands(r.Done), thousands(r.Total))
 		if r.Total == 0 {
@@ -235,7 +235,11 @@ func (e *Env) printReplay(w io.Writer, list []admin.Replay) {
 		}
 		t.add(append(cells, col(count), col(strings.Join(rest, "   ")))...)
 	}
-	t.print(w)
+	var b strings.Builder
+	t.print(&b)
+	for line := range strings.Lines(b.String()) {
+		fmt.Fprintln(w, e.fold(strings.TrimSuffix(line, "\n")))
+	}
 	for _, r := range list {
 		for _, p := range r.Recent {
 			fmt.Fprintf(w, "  parked  %s to %s  %s  ->  restante queue show %s\n", p.Entry, clean(p.Address), clean(why(p)), p.Entry)

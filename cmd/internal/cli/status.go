@@ -76,7 +76,7 @@ func needsAttention(s *admin.Status) bool {
 }
 
 func (e *Env) printStatus(w io.Writer, s *admin.Status) {
-	t := table{env: e}
+	t := table{env: e, whole: true}
 	type below struct {
 		row  int
 		text string
@@ -110,10 +110,10 @@ func (e *Env) printStatus(w io.Writer, s *admin.Status) {
 	var b strings.Builder
 	t.print(&b)
 	for i, line := range strings.Split(strings.TrimRight(b.String(), "\n"), "\n") {
-		fmt.Fprintln(w, line)
+		fmt.Fprintln(w, e.fold(line))
 		for _, d := range details {
 			if d.row == i {
-				fmt.Fprintln(w, "  "+d.text)
+				fmt.Fprintln(w, e.fold("  "+d.text))
 			}
 		}
 	}
@@ -216,6 +216,25 @@ func nodeLine(s *admin.Status) string {
 	return strings.ReplaceAll(line, "batchees", "batches")
 }
 
+// onePage is as much of a text as a terminal shows at once, and how many of its lines that takes: what has
+// scrolled away can't be drawn over.
+func (e *Env) onePage(text string) (page string, lines int) {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		n := 1
+		if wide := onScreen(strings.TrimSuffix(line, "\n")); e.Width > 0 && wide > 0 {
+			n += (wide - 1) / e.Width
+		}
+		if e.Height > 2 && lines+n > e.Height-2 {
+			b.WriteString("... there is more than fits: see it without --watch\n")
+			return b.String(), lines + 1
+		}
+		lines += n
+		b.WriteString(line)
+	}
+	return b.String(), lines
+}
+
 // watch shows something again and again until it is done or interrupted: in place on a terminal, as it changes in a pipe.
 func (e *Env) watch(ctx context.Context, every time.Duration, show func(context.Context, io.Writer) (done bool, err error)) error {
 	tick := time.NewTicker(max(every, 100*time.Millisecond))
@@ -235,8 +254,8 @@ func (e *Env) watch(ctx context.Context, every time.Duration, show func(context.
 			if lines > 0 {
 				fmt.Fprintf(e.Out, "\x1b[%dA\x1b[J", lines)
 			}
+			text, lines = e.onePage(text)
 			fmt.Fprint(e.Out, text)
-			lines = strings.Count(text, "\n")
 		} else if text != before {
 			fmt.Fprint(e.Out, text)
 			before = text
