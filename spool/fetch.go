@@ -129,15 +129,22 @@ func (c *objectCache) grow(n int64) {
 // Batches are kept in memory for a while, so that fetching the entries of one in a row reads it once.
 func (s *Spool) Fetch(ctx context.Context, id string, loc Location) (*Entry, *Body, error) {
 	src := objects{store: s.o.Store, codec: s.codec, timeout: s.o.Limits.PutTimeout}
-	l, err := s.follow.cache.get(ctx, src, StreamID{Name: loc.Stream}.Key(loc.Seq))
-	if err != nil {
-		return nil, nil, fmt.Errorf("fetch %s: %w", id, err)
+	key := StreamID{Name: loc.Stream}.Key(loc.Seq)
+	for again := false; ; again = true {
+		l, err := s.follow.cache.get(ctx, src, key)
+		if err != nil {
+			return nil, nil, fmt.Errorf("fetch %s: %w", id, err)
+		}
+		e, body, err := src.message(ctx, l, id, loc, s.tempDir(), s.o.Limits.BodyMemory)
+		if err == nil {
+			return e, body, nil
+		}
+		if again || !errors.Is(err, ErrDamaged) {
+			return nil, nil, fmt.Errorf("fetch %s from %s: %w", id, key, err)
+		}
+		// A single bad read must not decide, and least of all for all entries of the batch.
+		s.follow.cache.drop(key, l)
 	}
-	e, body, err := src.message(ctx, l, id, loc, s.tempDir(), s.o.Limits.BodyMemory)
-	if err != nil {
-		return nil, nil, fmt.Errorf("fetch %s from %s: %w", id, l.key, err)
-	}
-	return e, body, nil
 }
 
 // message takes one entry and its octets out of a batch.

@@ -322,6 +322,10 @@ const unknownHash = "unknown"
 // take adds an object that was read to the steps. What can't be read of a damaged one is passed over;
 // errors of the store are waited out.
 func (f *follower) take(ctx context.Context, t *tail, r read) error {
+	if errors.Is(r.err, ErrDamaged) {
+		// What is passed over once is not read any more, so a single bad read must not decide.
+		r.step, r.head, r.err = f.src.step(ctx, t.id, r.seq)
+	}
 	for r.err != nil && !errors.Is(r.err, ErrDamaged) {
 		if errors.Is(r.err, blob.ErrNotExist) || errors.Is(r.err, batch.ErrNewer) {
 			break

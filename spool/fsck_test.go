@@ -7,6 +7,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,6 +16,7 @@ import (
 	"restante/spool"
 	"restante/spool/blob"
 	"restante/spool/blob/mem"
+	"restante/spool/blob/wrap"
 )
 
 func readGlob(t *testing.T, pattern string) string {
@@ -271,5 +273,38 @@ func TestRepairSeals(t *testing.T) {
 	}
 	if rep = check(t, snapshot, spool.CheckOptions{}); len(rep.Findings) != 0 {
 		t.Errorf("after the repair: %+v", rep.Findings)
+	}
+}
+
+// TestBadRead: octets that come garbled once, and are well in the store, cost nothing: neither does the index pass
+// them over, nor is a message called damaged.
+func TestBadRead(t *testing.T) {
+	for _, prefix := range []string{"mail/", "ledger/", "big/"} {
+		t.Run(prefix, func(t *testing.T) {
+			store := mem.New()
+			w := start(t, store, t.TempDir())
+			ids := []string{w.message(50), w.message(60), w.message(30000)}
+			w.record(delivered(ids[0]))
+			w.sync()
+			want := w.picture()
+			text := w.text
+			w.end()
+			fault := wrap.NewFault(store)
+			fault.Add(wrap.Rule{Op: "get", When: "after", Prefix: prefix, Times: 1, Action: wrap.Action{Mangle: wrap.Garble}})
+			w = start(t, fault, t.TempDir())
+			w.text = text
+			w.sync()
+			if got := w.picture(); !reflect.DeepEqual(got.Pairs, want.Pairs) {
+				t.Errorf("after a bad read the index has %+v, want %+v", got.Pairs, want.Pairs)
+			}
+			if prefix == "mail/" {
+				fault.Add(wrap.Rule{Op: "get", When: "after", Prefix: prefix, Times: 1, Action: wrap.Action{Mangle: wrap.Garble}})
+			}
+			for _, id := range ids {
+				if err := w.fetch(id); err != nil {
+					t.Error(err)
+				}
+			}
+		})
 	}
 }
