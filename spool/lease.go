@@ -27,6 +27,8 @@ type Lease struct {
 	over       bool
 	lost       chan struct{}
 	expiry     *time.Timer
+
+	writing chan struct{} // cap 1: held while the object is written, so that renewal and release don't cross
 }
 
 // leaseDoc is lease/<name>.json.
@@ -206,7 +208,7 @@ func (s *Spool) take(ctx context.Context, key string, old *leaseDoc, etag string
 	if err != nil {
 		return nil, err
 	}
-	l := &Lease{s: s, name: doc.Name, generation: doc.Generation, etag: tag, lost: make(chan struct{})}
+	l := &Lease{s: s, name: doc.Name, generation: doc.Generation, etag: tag, lost: make(chan struct{}), writing: make(chan struct{}, 1)}
 	l.until = start.Add(s.term(leaseHeld))
 	l.expiry = time.AfterFunc(time.Until(l.until), l.expire)
 	s.leases.mu.Lock()
@@ -268,9 +270,11 @@ func (l *Lease) renew(key string) {
 			t.Stop()
 			return
 		}
+		l.writing <- struct{}{}
 		l.mu.Lock()
 		if l.over {
 			l.mu.Unlock()
+			<-l.writing
 			return
 		}
 		doc := l.s.leaseDoc(key)
@@ -288,6 +292,7 @@ func (l *Lease) renew(key string) {
 			pause = min(time.Second, l.s.term(leaseRenewed))
 		}
 		l.mu.Unlock()
+		<-l.writing
 		if errors.Is(err, blob.ErrPrecondition) {
 			// A late write of ours would have shown its nonce or that of a write before it.
 			if doc, tag, rerr := l.s.readLease(l.s.ctx, key); rerr == nil && doc != nil && doc.Process == l.s.process && doc.Generation == l.generation {
@@ -359,6 +364,13 @@ func (l *Lease) Release(ctx context.Context) error {
 		// were it renewed, neither this process nor another could ever get it again.
 		l.lose()
 		return fmt.Errorf("release lease %s: %w", l.name, err)
+	}
+	select {
+	case l.writing <- struct{}{}:
+		defer func() { <-l.writing }()
+	case <-ctx.Done():
+		l.lose()
+		return fmt.Errorf("release lease %s: %w", l.name, context.Cause(ctx))
 	}
 	key := "lease/" + l.name + ".json"
 	l.mu.Lock()
