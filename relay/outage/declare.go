@@ -82,11 +82,29 @@ func event(t spool.EventType, target string, d health.Declaration) spool.Event {
 }
 
 func (k *Keeper) record(ctx context.Context, ev spool.Event) error {
+	k.outdo(ctx, &ev)
 	if err := k.o.Ledger.Record(ctx, ev); err != nil {
 		k.o.Ledger.Note(ev)
 		return fmt.Errorf("%w: %w", ErrNotRecorded, err)
 	}
 	return nil
+}
+
+// outdo dates an event behind the declaration that the index shows of the same target, if that is of a clock that
+// was ahead: it would outlive all that is said before its time.
+func (k *Keeper) outdo(ctx context.Context, ev *spool.Event) {
+	evs, err := k.o.Index.Declarations(ctx)
+	k.report(ctx, "declarations can't be read from the index; this one is dated by our clock", err)
+	now := time.Now()
+	for _, was := range evs {
+		if was.Domain != ev.Domain || was.Address != ev.Address || was.Time.Before(now) {
+			continue
+		}
+		ev.Time = was.Time.Add(1)
+		k.mu.Lock()
+		k.touched[ev.Domain+ev.Address] = was.Time
+		k.mu.Unlock()
+	}
 }
 
 // touch says that what the index shows of a target is older than what was said here just now.

@@ -26,6 +26,7 @@ type world struct {
 	lag      time.Duration
 	outages  []index.Outage
 	declared map[string]spool.Event
+	flagged  map[string]time.Time // the last Declared or DeclareEnded
 	pending  map[string]int64
 	changed  chan struct{}
 
@@ -40,7 +41,7 @@ type world struct {
 
 func newWorld(domains ...string) *world {
 	w := &world{
-		lag: 500 * time.Millisecond, declared: map[string]spool.Event{}, pending: map[string]int64{}, changed: make(chan struct{}),
+		lag: 500 * time.Millisecond, declared: map[string]spool.Event{}, flagged: map[string]time.Time{}, pending: map[string]int64{}, changed: make(chan struct{}),
 		states: map[string]health.Record{}, force: map[string]health.Declaration{},
 	}
 	for _, d := range domains {
@@ -56,7 +57,9 @@ func (w *world) Record(_ context.Context, evs ...spool.Event) error {
 		return w.down
 	}
 	for _, ev := range evs {
-		ev.Time = time.Now()
+		if ev.Time.IsZero() {
+			ev.Time = time.Now()
+		}
 		w.events = append(w.events, ev)
 		time.AfterFunc(w.lag, func() { w.fold(ev) })
 	}
@@ -84,10 +87,16 @@ func (w *world) fold(ev spool.Event) {
 				w.outages[i].Closed = ev.Time
 			}
 		}
-	case spool.Declared:
+	case spool.Declared, spool.DeclareEnded:
+		if ev.Time.Before(w.flagged[ev.Domain+ev.Address]) {
+			break // the last writer stands
+		}
+		w.flagged[ev.Domain+ev.Address] = ev.Time
+		if ev.Type == spool.DeclareEnded {
+			delete(w.declared, ev.Domain+ev.Address)
+			break
+		}
 		w.declared[ev.Domain+ev.Address] = ev
-	case spool.DeclareEnded:
-		delete(w.declared, ev.Domain+ev.Address)
 	}
 	close(w.changed)
 	w.changed = make(chan struct{})
@@ -470,6 +479,29 @@ func TestDeclaredElsewhere(t *testing.T) {
 		other(spool.Declared, -time.Hour)
 		if w.inForce() != "" {
 			t.Fatal("one of the past is in force")
+		}
+	})
+}
+
+// TestDeclaredInTheFuture: what was declared by a clock that was years ahead can be ended today.
+func TestDeclaredInTheFuture(t *testing.T) {
+	w := newWorld("a.example")
+	run(t, w, func(t *testing.T, k *Keeper) {
+		ahead := time.Now().AddDate(4, 0, 0)
+		ev := spool.Event{Type: spool.Declared, Domain: "a.example", Time: ahead, Until: ahead.Add(time.Hour)}
+		if err := w.Record(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+		wait(5 * time.Second)
+		if got := w.inForce(); got != "a.example" {
+			t.Fatalf("in force: %q", got)
+		}
+		if ok, err := k.End(t.Context(), "a.example", "admin root"); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		wait(10 * time.Second)
+		if got := w.inForce(); got != "" {
+			t.Errorf("in force after its end: %q", got)
 		}
 	})
 }
