@@ -95,6 +95,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		cancel()
 		<-ended
 	}
+	e.retryUnsaved() // what can't be written now is forgotten
 	e.releaseAll(hard)
 	e.mu.Lock()
 	e.running, e.feeding = nil, nil

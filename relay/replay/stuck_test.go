@@ -140,3 +140,24 @@ func TestPauseFromTheFuture(t *testing.T) {
 		t.Error("it comes back with the next start")
 	}
 }
+
+// TestUnsavedIsWrittenAtTheEnd: outcomes that could not be recorded for a while are when the engine stops, if they can
+// be by then: what was delivered is not delivered again.
+func TestUnsavedIsWrittenAtTheEnd(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	r.keepMany(40)
+	f := &faulty{Spool: r.options.Spool}
+	r.options.Spool = f
+	r.sink.SetFaults(sink.Faults{Delay: 5 * time.Millisecond})
+	stop := r.run()
+	r.until("some are delivered", func() bool { return f.settles.Load() > 10 })
+	f.failing.Store(true)
+	r.until("it stops", func() bool { return r.status().State == StateStopped })
+	f.failing.Store(false)
+	stop()
+	r.until("what was delivered is known", func() bool { return r.counts().Delivered == r.sink.Stats().Messages })
+	r.run()
+	r.until("all is delivered", func() bool { return r.counts().Delivered == 40 })
+	r.exact(0)
+}
