@@ -316,14 +316,10 @@ func inOrder[T any](ctx context.Context, seqs []uint64, read func(context.Contex
 	return ctx.Err()
 }
 
-// unknownHash is the chain hash of a batch that could not be read.
-const unknownHash = "unknown"
-
 // take adds an object that was read to the steps. What can't be read of a damaged one is passed over;
 // errors of the store are waited out.
 func (f *follower) take(ctx context.Context, t *tail, r read) error {
-	if errors.Is(r.err, ErrDamaged) {
-		// What is passed over once is not read any more, so a single bad read must not decide.
+	if errors.Is(r.err, ErrDamaged) { // what is passed over is never read again: a single bad read must not decide
 		r.step, r.head, r.err = f.src.step(ctx, t.id, r.seq)
 	}
 	for r.err != nil && !errors.Is(r.err, ErrDamaged) {

@@ -19,6 +19,9 @@ const (
 	ledgerMax  = 64 << 20 // a longer batch of the ledger is refused
 )
 
+// unknownHash is the chain hash of a batch that could not be read.
+const unknownHash = "unknown"
+
 // objects reads what streams hold. It needs a store alone, so that fsck and export work without a Spool.
 type objects struct {
 	store   blob.Store
