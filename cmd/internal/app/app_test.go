@@ -305,6 +305,10 @@ func TestListenErrorsMend(t *testing.T) {
 			t.Errorf("%s: %v", addr, err)
 		}
 	}
+	_, err = listen(t.Context(), taken.Addr().String(), "--http-listen")
+	if mend := admin.AsError(err).Mend; strings.Contains(mend, "postfix") || !strings.Contains(mend, "--http-listen 127.0.0.1:8081") {
+		t.Errorf("HTTP: %q", mend)
+	}
 }
 
 // TestParkedIsToldTogether: a thousand parked messages are two notices, not a thousand.

@@ -28,7 +28,11 @@ func listen(ctx context.Context, addr, flag string) (net.Listener, error) {
 			"or listen elsewhere and redirect: " + flag + " 0.0.0.0:2525"
 	case errors.Is(err, syscall.EADDRINUSE):
 		cause = errors.New("another program listens there")
-		mend = fmt.Sprintf("See which: ss -ltnp 'sport = :%s', and stop it (often postfix or exim)\nor listen elsewhere: %s 0.0.0.0:2525", port, flag)
+		often, elsewhere := " (often postfix or exim)", "0.0.0.0:2525"
+		if flag != "--smtp-listen" {
+			often, elsewhere = "", "127.0.0.1:8081"
+		}
+		mend = fmt.Sprintf("See which: ss -ltnp 'sport = :%s', and stop it%s\nor listen elsewhere: %s %s", port, often, flag, elsewhere)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		cause = errors.New("this machine does not have that address")
 		mend = "See which it has: ip address\nor listen on all of them: " + flag + " 0.0.0.0:" + port
