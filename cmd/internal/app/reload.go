@@ -36,7 +36,8 @@ func (a *App) Reload(ctx context.Context, by string) (*admin.Reloaded, error) {
 		return nil, err
 	}
 	out := &admin.Reloaded{Files: next.Files, Changed: []string{}, Warn: next.Warnings()}
-	out.Changed, out.Restart = diff(old, next)
+	out.Changed, _ = diff(old, next)
+	_, out.Restart = diff(a.o.Config, next) // what it was started with is what it runs with
 	if err := a.apply(old, next); err != nil {
 		return nil, err
 	}
@@ -66,7 +67,7 @@ func (a *App) mayRemove(ctx context.Context, old, next *config.Config) error {
 		if s.All.Pending > 0 {
 			return admin.Errorf(admin.KindFailed,
 				fmt.Sprintf("let it be delivered, or remove it with `restante queue remove --domain %s --state pending`, then reload again", name),
-				"%s still has %d pending pairs and can't be removed; everything stays as it was", name, s.All.Pending)
+				"%s still has pending mail (pairs: %d) and can't be removed; everything stays as it was", name, s.All.Pending)
 		}
 	}
 	return nil
@@ -147,6 +148,7 @@ func diff(old, next *config.Config) (changed, restart []string) {
 	if err != nil {
 		return []string{"unknown"}, nil
 	}
+	changed = []string{}
 	if !reflect.DeepEqual(old.Notify, next.Notify) { // its secrets look alike in the maps
 		changed = append(changed, "notify")
 	}
