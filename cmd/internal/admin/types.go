@@ -76,6 +76,9 @@ type DomainStatus struct {
 	Pending   int64      `json:"pending"`
 	Oldest    *time.Time `json:"oldest"` // when the oldest pending pair was received; null: none pending
 
+	EarlierParked  int64 `json:"earlier_parked"`  // of outages before the last one
+	EarlierPending int64 `json:"earlier_pending"` //
+
 	Bounced      int64         `json:"bounced"`
 	Expired      int64         `json:"expired"`
 	Removed      int64         `json:"removed"`

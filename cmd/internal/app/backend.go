@@ -58,7 +58,7 @@ func (b *backend) Status(ctx context.Context) (*admin.Status, error) {
 // rank sorts what isn't up to the front.
 func rank(d admin.DomainStatus) int {
 	switch {
-	case d.State == string(health.Up) && d.Parked == 0:
+	case d.State == string(health.Up) && d.Parked+d.EarlierParked == 0:
 		return 2
 	case d.State == string(health.Up):
 		return 1
@@ -98,6 +98,7 @@ func (b *backend) domainStatus(ctx context.Context, d *config.Domain) (*admin.Do
 		Name: d.Name, State: string(r.State), Since: timeOrNil(r.Since), Oldest: timeOrNil(sum.Oldest),
 		Accepted: sum.Counts.Accepted(), Delivered: sum.Counts.Delivered, Parked: sum.Counts.Parked, Pending: sum.Counts.Pending,
 		Bounced: sum.Counts.Bounced, Expired: sum.Counts.Expired, Removed: sum.Counts.Removed,
+		EarlierParked: sum.All.Parked - sum.Counts.Parked, EarlierPending: sum.All.Pending - sum.Counts.Pending,
 		Outage: sum.Outage, OutageOpen: sum.Open, Primary: d.Primary, WhenUp: d.WhenUp, RcptCount: len(d.Recipients),
 		Passed: b.watch.passed(d.Name), Latency: b.latency(),
 	}

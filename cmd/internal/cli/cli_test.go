@@ -159,7 +159,6 @@ node         ready  mx2.example.net   SMTP on 0.0.0.0:25   1 session   running f
 	}
 }
 
-// TestReportLooks is the sketch of how a report looks, to the letter.
 // TestWatchFitsTheTerminal: lines are broken between their parts, none is wider than the terminal, and drawing
 // again goes up by as many lines as are there.
 func TestWatchFitsTheTerminal(t *testing.T) {
@@ -207,6 +206,7 @@ func TestWatchFitsTheTerminal(t *testing.T) {
 	}
 }
 
+// TestReportLooks is the sketch of how a report looks, to the letter.
 func TestReportLooks(t *testing.T) {
 	day := func(h, m, s int) time.Time { return time.Date(2026, 11, 21, h, m, s, 0, time.Local) }
 	r := &admin.Report{

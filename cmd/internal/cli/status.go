@@ -22,7 +22,7 @@ func newStatus(c *command) *cobra.Command {
 		Long: `How the domains, the store and the node are; what isn't up first.
 
 Counts are pairs of message and recipient since the domain's last outage began. Exit code 4 when a
-domain is not up, mail is parked, or the store is failing.`,
+domain is not up, mail is parked (of earlier outages too), or the store is failing.`,
 		Example: `  restante status
   restante status --watch
   restante status --json | jq '.domains[] | select(.state != "up")'`,
@@ -68,7 +68,7 @@ domain is not up, mail is parked, or the store is failing.`,
 // needsAttention: a person should look.
 func needsAttention(s *admin.Status) bool {
 	for _, d := range s.Domains {
-		if d.State != "up" || d.Parked > 0 {
+		if d.State != "up" || d.Parked+d.EarlierParked > 0 {
 			return true
 		}
 	}
@@ -157,13 +157,16 @@ func domainLine(d *admin.DomainStatus, now time.Time, since string) string {
 }
 
 func countsLine(d *admin.DomainStatus, now time.Time) string {
-	if d.Accepted == 0 && d.State == "up" && d.Recipients != "any (no list)" {
+	if d.Accepted+d.EarlierParked+d.EarlierPending == 0 && d.State == "up" && d.Recipients != "any (no list)" {
 		return ""
 	}
 	parts := []string{fmt.Sprintf("kept %s", thousands(d.Accepted)),
 		"delivered " + thousands(d.Delivered), "parked " + thousands(d.Parked), "pending " + thousands(d.Pending)}
 	if n := d.Bounced + d.Expired + d.Removed; n > 0 {
 		parts = append(parts, "removed or expired "+thousands(n))
+	}
+	if d.EarlierParked+d.EarlierPending > 0 {
+		parts = append(parts, fmt.Sprintf("of earlier outages: parked %s, pending %s", thousands(d.EarlierParked), thousands(d.EarlierPending)))
 	}
 	if d.Oldest != nil {
 		parts = append(parts, "oldest "+span(now.Sub(*d.Oldest)))
@@ -186,7 +189,7 @@ func declaredLine(d admin.Declaration, now time.Time) string {
 	if d.Address != "" {
 		what = d.Address + " declared down"
 	}
-	line := fmt.Sprintf("%s by %s, ends in %s", what, d.By, span(d.Until.Sub(now)))
+	line := fmt.Sprintf("%s by %s until %s", what, d.By, clock(d.Until, now))
 	if d.Reason != "" {
 		line += ": " + clean(d.Reason)
 	}
