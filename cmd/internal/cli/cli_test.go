@@ -214,7 +214,7 @@ func TestReportLooks(t *testing.T) {
 			Counts: index.Counts{Delivered: 213, Parked: 1}, FirstDelivered: day(10, 3, 43), LastDelivered: day(10, 3, 49)},
 		Accepted: 214, Recipients: 98, Chain: admin.ChainState{Verified: true, Head: "9f2c"},
 	}
-	want := `Outage of example.com, 21 Nov 2026 09:12:04 to 10:03:41 (51 min 37 s)
+	want := `Outage of example.com, 21 Nov 2026 09:12:04 to 10:03:41 ` + day(10, 3, 41).Format("MST") + ` (51 min 37 s)
   accepted      214 messages for 98 recipients, 31.4 MB
   = delivered       213   first 10:03:43, last 10:03:49, primary's replies recorded
   + parked            1
@@ -226,6 +226,33 @@ func TestReportLooks(t *testing.T) {
 	e.printReport(r)
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out, want)
+	}
+	r.FirstDelivered, r.LastDelivered = day(34, 0, 0), day(34, 0, 1)
+	if got := deliveredWhen(r); !strings.HasPrefix(got, "first 22 Nov 2026 10:00:00, last 10:00:01,") {
+		t.Errorf("the day after: %s", got)
+	}
+}
+
+// TestStacked: a table that a terminal has no room for takes two lines a row, neither wider than the terminal.
+func TestStacked(t *testing.T) {
+	e, out, _ := env()
+	row := []cell{col("01M7ZRK89987K0RHVW987Q9866"), col("pending"), {text: "under 1 s", right: true}, {text: "407 B", right: true},
+		col("anna.maria@kunde.example"), col("you@example.com"), col("Rechnung Nr. 1 äöü, und noch viel mehr davon")}
+	head := []string{"ENTRY", "STATE", "AGE", "SIZE", "FROM", "TO", "SUBJECT / WHY"}
+	for width, lines := range map[int]int{80: 4, 160: 2} {
+		out.Reset()
+		e.Terminal, e.Width = true, width
+		tab := table{env: e, stack: 4, head: head}
+		tab.add(row...)
+		tab.print(out)
+		if n := strings.Count(out.String(), "\n"); n != lines {
+			t.Errorf("%d columns: %d lines\n%s", width, n, out)
+		}
+		for line := range strings.Lines(out.String()) {
+			if w := onScreen(strings.TrimSuffix(line, "\n")); w > width {
+				t.Errorf("%d columns of %d: %q", w, width, line)
+			}
+		}
 	}
 }
 

@@ -36,6 +36,11 @@ func newOutageList(c *command) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(list) == 0 {
+				if err := hosted(cmd.Context(), client, domain); err != nil {
+					return err
+				}
+			}
 			if c.common.json {
 				if list == nil {
 					list = []index.Outage{}
@@ -48,7 +53,11 @@ func newOutageList(c *command) *cobra.Command {
 			}
 			for _, d := range declared {
 				if domain == "" || d.Domain == domain {
-					fmt.Fprintln(c.Out, target(d)+": "+declaredLine(d, time.Now()))
+					line := declaredLine(d, time.Now())
+					if d.Address == "" {
+						line = d.Domain + ": " + line
+					}
+					fmt.Fprintln(c.Out, line)
 				}
 			}
 			if len(list) == 0 {
@@ -76,9 +85,9 @@ func (e *Env) printOutages(list []index.Outage) {
 	for _, o := range list {
 		end, lasted := "closed", ""
 		if o.Closed.IsZero() {
-			end, lasted = "open", span(now.Sub(o.Opened))
+			end, lasted = "open", exactSpan(now.Sub(o.Opened))
 		} else {
-			lasted = span(o.Closed.Sub(o.Opened))
+			lasted = exactSpan(o.Closed.Sub(o.Opened))
 		}
 		style := ""
 		if end == "open" {

@@ -40,13 +40,15 @@ func col(text string) cell           { return cell{text: text} }
 func num(n int64) cell               { return cell{text: thousands(n), right: true} }
 func styled(style, text string) cell { return cell{text: text, style: style} }
 
-// table prints aligned columns. On a terminal the last column is cut to the width, unless it is whole.
+// table prints aligned columns. On a terminal the last column is cut to the width, unless it is whole. With
+// stack, the columns from that one on go to a second line where a terminal has no room for them.
 type table struct {
 	env    *Env
 	head   []string
 	rows   [][]cell
 	indent string
 	whole  bool
+	stack  int
 }
 
 func (t *table) add(cells ...cell) { t.rows = append(t.rows, cells) }
@@ -67,17 +69,40 @@ func (t *table) print(w io.Writer) {
 			measure(i, c.text)
 		}
 	}
+	stacked := t.stack > 0 && t.env.Terminal && t.env.Width > 0 && t.before(widths)+8 > t.env.Width
+	line := func(row []cell) {
+		if !stacked || len(row) <= t.stack {
+			t.line(w, row, widths)
+			return
+		}
+		t.line(w, row[:t.stack], widths)
+		var rest []string
+		for _, c := range row[t.stack:] {
+			rest = append(rest, c.text)
+		}
+		text := runewidth.Truncate(t.indent+"    "+strings.Join(rest, "  "), t.env.Width, "…")
+		fmt.Fprintln(w, t.env.paint(row[len(row)-1].style, text))
+	}
 	if len(t.head) > 0 && len(t.rows) > 0 {
 		cells := make([]cell, len(t.head))
 		for i, h := range t.head {
 			cells[i] = styled(styleDim, h)
 			cells[i].right = t.rows[0][i].right
 		}
-		t.line(w, cells, widths)
+		line(cells)
 	}
 	for _, row := range t.rows {
-		t.line(w, row, widths)
+		line(row)
 	}
+}
+
+// before is how much room the columns before the last take.
+func (t *table) before(widths []int) int {
+	n := runewidth.StringWidth(t.indent)
+	for _, w := range widths[:max(0, len(widths)-1)] {
+		n += w + 2
+	}
+	return n
 }
 
 func (t *table) line(w io.Writer, row []cell, widths []int) {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -63,7 +64,7 @@ func (f *filterFlags) finish() error {
 	if f.state != "" && f.state != "all" {
 		f.State = spool.PairState(f.state)
 		if !slices.Contains(states, f.State) {
-			return admin.Errorf(admin.KindUsage, "write pending, parked, delivered, removed, expired or bounced", "there is no state %q", f.state)
+			return admin.Errorf(admin.KindUsage, "write pending, parked, delivered, removed, expired, bounced or all", "there is no state %q", f.state)
 		}
 	}
 	var err error
@@ -105,27 +106,29 @@ In a pipe nothing is cut; --json prints one object a line.`,
 				pending.State, parked.State = spool.StatePending, spool.StateParked
 				filters = []index.Filter{parked, pending}
 			}
-			l := &lister{c: c, left: limit, table: table{env: c.Env, head: []string{"ENTRY", "STATE", "AGE", "SIZE", "FROM", "TO", "SUBJECT / WHY"}}}
+			l := &lister{c: c, left: limit, filter: f, table: table{env: c.Env, stack: 4, head: []string{"ENTRY", "STATE", "AGE", "SIZE", "FROM", "TO", "SUBJECT / WHY"}}}
 			for _, one := range filters {
 				if err := l.list(cmd, client, one); err != nil {
 					return err
 				}
 			}
-			return l.end()
+			return l.end(cmd.Context(), client)
 		},
 	}
 	f.register(cmd)
+	cmd.Flags().Lookup("state").Usage += ", or all"
 	cmd.Flags().IntVar(&limit, "limit", 1000, "so many at most, 0: all")
 	return cmd
 }
 
 // lister prints pages of pairs.
 type lister struct {
-	c     *command
-	table table
-	left  int // 0 at the start: no limit
-	shown int
-	more  bool
+	c      *command
+	table  table
+	filter filterFlags
+	left   int // 0 at the start: no limit
+	shown  int
+	more   bool
 }
 
 func (l *lister) list(cmd *cobra.Command, client *admin.Client, f index.Filter) error {
@@ -179,12 +182,19 @@ func (l *lister) row(p spool.Pair, now time.Time) {
 		cell{text: octets(p.Size), right: true}, col(clean(from)), col(clean(p.Address)), col(last))
 }
 
-func (l *lister) end() error {
+func (l *lister) end(ctx context.Context, client *admin.Client) error {
+	if l.shown == 0 {
+		if err := hosted(ctx, client, l.filter.Domain); err != nil {
+			return err
+		}
+	}
 	if l.c.common.json {
 		return nil
 	}
 	l.table.print(l.c.Out)
 	switch {
+	case l.shown == 0 && l.filter.empty():
+		fmt.Fprintln(l.c.Err, "nothing is pending or parked")
 	case l.shown == 0:
 		fmt.Fprintln(l.c.Err, "nothing fits")
 	case l.more:
@@ -260,6 +270,10 @@ func (e *Env) printView(v *index.View) {
 		if from == "" {
 			from = "<> (null sender)"
 		}
+		client := strings.TrimSpace(fmt.Sprintf("%s [%s] helo %s %s %s", m.Client.Name, m.Client.Addr, m.Client.Helo, m.Client.Protocol, m.Client.TLS))
+		if v.Erased { // what was erased is not known to be empty
+			from, client = "", ""
+		}
 		row("entry", m.ID)
 		row("received", m.Received.Local().Format("2 Jan 2006 15:04:05")+", "+ago(m.Received, now))
 		row("envelope from", from)
@@ -269,7 +283,7 @@ func (e *Env) printView(v *index.View) {
 		row("date", m.Summary.Date)
 		row("message id", m.Summary.MessageID)
 		row("size", octets(m.Size))
-		row("client", strings.TrimSpace(fmt.Sprintf("%s [%s] helo %s %s %s", m.Client.Name, m.Client.Addr, m.Client.Helo, m.Client.Protocol, m.Client.TLS)))
+		row("client", client)
 		row("kept because", admin.Brief(m.Reason))
 		row("sha256", m.SHA256)
 		row("in", fmt.Sprintf("%s batch %d", v.Location.Stream, v.Location.Seq))
@@ -285,7 +299,11 @@ func (e *Env) printView(v *index.View) {
 		if p.State == spool.StateParked {
 			style = styleAmber
 		}
-		t.add(col(clean(p.Address)), styled(style, string(p.State)), col(clean(why(p))))
+		address := clean(p.Address)
+		if v.Erased && address == "" {
+			address = "(erased)"
+		}
+		t.add(col(address), styled(style, string(p.State)), col(clean(why(p))))
 	}
 	t.print(e.Out)
 	if len(v.Events) == 0 {
@@ -360,6 +378,9 @@ func (c *command) act(cmd *cobra.Command, client *admin.Client, a admin.Action, 
 		if a.Erase {
 			what = fmt.Sprintf("this removes %s, and erases content and addresses of %s for good", plural(r.Pairs, "pair"), plural(r.Entries, "message"))
 		}
+		if r.Entries == 0 { // there is nothing to ask about
+			return c.acted(a, r)
+		}
 		if err := c.confirm(false, "%s", what); err != nil {
 			return err
 		}
@@ -368,6 +389,11 @@ func (c *command) act(cmd *cobra.Command, client *admin.Client, a admin.Action, 
 	if err != nil {
 		return err
 	}
+	return c.acted(a, r)
+}
+
+// acted says what was done.
+func (c *command) acted(a admin.Action, r *admin.ActResult) error {
 	if c.common.json {
 		return c.printJSON(r)
 	}
@@ -376,6 +402,13 @@ func (c *command) act(cmd *cobra.Command, client *admin.Client, a admin.Action, 
 		did = "would be " + did
 	}
 	fmt.Fprintf(c.Out, "%s of %s %s\n", plural(r.Pairs, "pair"), plural(r.Entries, "message"), did)
+	if a.Erase && r.Entries > 0 {
+		erased := "erased"
+		if a.DryRun {
+			erased = "would be erased"
+		}
+		fmt.Fprintf(c.Out, "content and addresses of %s %s\n", plural(r.Entries, "message"), erased)
+	}
 	for _, s := range r.Skipped {
 		fmt.Fprintln(c.Out, "  skipped "+clean(s))
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"restante/cmd/internal/admin"
+	"restante/cmd/internal/config"
 )
 
 func newReplay(c *command) *cobra.Command {
@@ -39,6 +41,22 @@ func domains(ctx context.Context, client *admin.Client, domain string) ([]string
 		list = append(list, d.Name)
 	}
 	return list, nil
+}
+
+// hosted fails when a domain was named that the node doesn't have.
+func hosted(ctx context.Context, client *admin.Client, domain string) error {
+	if domain == "" {
+		return nil
+	}
+	name, err := config.ParseDomain(domain)
+	if err != nil {
+		return admin.Errorf(admin.KindUsage, "write for example --domain example.com", "%w", err)
+	}
+	list, err := domains(ctx, client, "")
+	if err != nil || slices.Contains(list, name) {
+		return err
+	}
+	return admin.Errorf(admin.KindNotFound, "the domains are "+strings.Join(list, ", "), "no domain %q here", domain)
 }
 
 func newReplayStart(c *command) *cobra.Command {
@@ -257,7 +275,7 @@ func (s *selectFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&s.Domain, "domain", "", "to this domain")
 	f.StringVar(&s.Rcpt, "rcpt", "", "to this address")
-	f.StringVar(&s.since, "since", "", "received since: 2h, 3d, 2026-11-21, 2026-11-21T09:12")
+	f.StringVar(&s.since, "since", "", "received since: 2h, 3d, 09:12, 2026-11-21T09:12")
 	f.StringVar(&s.until, "until", "", "received before")
 	f.StringSliceVar(&s.IDs, "id", nil, "these entries (repeat it, or separate with commas)")
 	f.BoolVar(&s.Again, "again", false, "also what was delivered or parked: the primary lost it after it had answered 250")

@@ -83,6 +83,9 @@ func lastOutage(ctx context.Context, client *admin.Client, args []string, domain
 		return "", err
 	}
 	if len(list) == 0 {
+		if err := hosted(ctx, client, domain); err != nil {
+			return "", err
+		}
 		return "", admin.Errorf(admin.KindNotFound, "one begins when a primary is down, or with `restante outage declare`", "there was no outage yet")
 	}
 	return list[0].ID, nil
@@ -136,22 +139,31 @@ func period(from, to, now time.Time) string {
 	from = from.Local()
 	text := from.Format("2 Jan 2006 15:04:05")
 	if to.IsZero() {
-		return text + " until now, still open (" + exactSpan(now.Sub(from)) + ")"
+		return text + from.Format(" MST") + " until now, still open (" + exactSpan(now.Sub(from)) + ")"
 	}
 	to = to.Local()
 	end := to.Format("15:04:05")
 	if to.Format(time.DateOnly) != from.Format(time.DateOnly) {
 		end = to.Format("2 Jan 2006 15:04:05")
 	}
-	return text + " to " + end + " (" + exactSpan(to.Sub(from)) + ")"
+	return text + " to " + end + to.Format(" MST") + " (" + exactSpan(to.Sub(from)) + ")"
 }
 
 func deliveredWhen(r *admin.Report) string {
 	if r.Counts.Delivered == 0 || r.FirstDelivered.IsZero() {
 		return ""
 	}
-	return fmt.Sprintf("first %s, last %s, primary's replies recorded",
-		r.FirstDelivered.Local().Format(time.TimeOnly), r.LastDelivered.Local().Format(time.TimeOnly))
+	day := r.Opened.Local().Format(time.DateOnly)
+	at := func(t time.Time) string { // with its date when that is another than the last one named
+		t = t.Local()
+		layout := time.TimeOnly
+		if d := t.Format(time.DateOnly); d != day {
+			layout, day = "2 Jan 2006 15:04:05", d
+		}
+		return t.Format(layout)
+	}
+	first := at(r.FirstDelivered)
+	return fmt.Sprintf("first %s, last %s, primary's replies recorded", first, at(r.LastDelivered))
 }
 
 // firstOf shows one example of a state and how to see the rest.
