@@ -114,7 +114,8 @@ func newPostfix(ctx context.Context, _ *comparison) (system, error) {
 	i, err := postfix.Start(ctx, postfix.Options{
 		Listen: listen,
 		Next:   fmt.Sprintf("[%s]:%s", host, port),
-		Main:   map[string]string{"relay_domains": "example.test", "relay_transport": "smtp"},
+		Main: map[string]string{"relay_domains": "example.test", "relay_transport": "smtp",
+			"smtp_tls_security_level": "may"},
 	})
 	return &postfixMX{i, p}, err
 }
