@@ -164,6 +164,9 @@ func (n *Node) Stop() error {
 	return nil
 }
 
+// Hangup makes it read its configuration again.
+func (n *Node) Hangup() error { return n.cmd.Process.Signal(syscall.SIGHUP) }
+
 func (n *Node) end(sig os.Signal) error {
 	if n.cmd == nil {
 		return nil

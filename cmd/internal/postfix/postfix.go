@@ -53,7 +53,7 @@ func Missing() error {
 		return errors.New("a private Postfix needs root")
 	}
 	if _, err := os.Stat(command); err != nil {
-		return errors.New("Postfix is not installed: apt-get install postfix")
+		return errors.New("no Postfix here: apt-get install postfix")
 	}
 	return nil
 }
@@ -219,9 +219,9 @@ func (i *Instance) Start(ctx context.Context) error {
 		}
 		select {
 		case err := <-exited:
-			return fmt.Errorf("Postfix did not start: %v%s", err, i.tail())
+			return fmt.Errorf("starting Postfix: %v%s", err, i.tail())
 		case <-ctx.Done():
-			return fmt.Errorf("Postfix does not answer: %w%s", ctx.Err(), i.tail())
+			return fmt.Errorf("waiting for Postfix to answer: %w%s", ctx.Err(), i.tail())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -271,7 +271,7 @@ func (i *Instance) Stop() error {
 	// No second master may start while the first, which isn't our child, still holds its lock.
 	for until := time.Now().Add(10 * time.Second); master > 1 && syscall.Kill(-master, 0) == nil; {
 		if time.Now().After(until) {
-			return fmt.Errorf("Postfix does not die: process group %d", master)
+			return fmt.Errorf("process group %d of Postfix does not die", master)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
