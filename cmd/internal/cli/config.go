@@ -121,7 +121,7 @@ type jsonProblem struct {
 func jsonProblems(list config.Problems) []jsonProblem {
 	out := make([]jsonProblem, len(list))
 	for i, p := range list {
-		out[i] = jsonProblem(p)
+		out[i] = jsonProblem{File: p.File, Line: p.Line, Key: p.Key, Text: p.Text, Mend: p.Mend}
 	}
 	return out
 }

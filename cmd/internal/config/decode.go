@@ -16,6 +16,8 @@ type Problem struct {
 	Key  string
 	Text string // what is wrong
 	Mend string // what to write instead
+
+	missing bool // nothing in a file is wrong, something isn't there
 }
 
 // Error is the problem on one line.
@@ -59,11 +61,14 @@ func (p Problems) Error() string {
 type decoder struct {
 	lines    positions
 	problems Problems
+	unparsed bool // a file is no TOML
+	unknown  bool // a key is misspelt: one that seems to be missing may be that one
 }
 
 func (d *decoder) bad(key, mend, format string, args ...any) {
 	at := d.lines.of(key)
-	d.problems = append(d.problems, Problem{File: at.file, Line: at.line, Key: shown(key), Text: fmt.Sprintf(format, args...), Mend: mend})
+	_, there := d.lines[key]
+	d.problems = append(d.problems, Problem{File: at.file, Line: at.line, Key: shown(key), Text: fmt.Sprintf(format, args...), Mend: mend, missing: !there})
 }
 
 // shown drops the indexes of array tables: the line says which one it is.
@@ -96,6 +101,7 @@ func (d *decoder) table(prefix string, in map[string]any, out reflect.Value) {
 		key := prefix + name
 		f, ok := known[name]
 		if !ok {
+			d.unknown = true
 			d.bad(key, d.suggest(prefix, name, known), "unknown key")
 			continue
 		}

@@ -110,6 +110,7 @@ func (d *decoder) file(c *Config, name string, text []byte) {
 			p.Line, p.Text = parse.Position.Line, syntax(parse)
 		}
 		d.problems = append(d.problems, p)
+		d.unparsed = true
 		return
 	}
 	before := len(c.Domains)
@@ -126,6 +127,7 @@ func (d *decoder) file(c *Config, name string, text []byte) {
 	}
 	slices.SortStableFunc(sub.problems, func(a, b Problem) int { return a.Line - b.Line })
 	d.problems = append(d.problems, sub.problems...)
+	d.unknown = d.unknown || sub.unknown
 	for key, at := range fileLines {
 		d.lines[shift(key, before)] = at
 	}
@@ -159,14 +161,36 @@ func shift(key string, n int) string {
 // finish applies flags, fills in and checks.
 func (c *Config) finish(d *decoder, flags Flags) (*Config, error) {
 	d.flags(c, flags)
-	if len(d.problems) == 0 { // else the checks would stumble over what is already reported
+	if !d.unparsed { // else most of it would be missing
 		c.fill()
-		d.validate(c)
+		more := &decoder{lines: d.lines}
+		more.validate(c)
+		d.add(c, more.problems)
 	}
 	if len(d.problems) > 0 {
 		return nil, d.problems
 	}
 	return c, nil
+}
+
+// add adds what the checks have found, less what only follows from what is already reported.
+func (d *decoder) add(c *Config, found Problems) {
+	first := slices.Clone(d.problems)
+	for _, p := range found {
+		if p.missing && d.unknown || slices.ContainsFunc(first, func(q Problem) bool {
+			return q.Key == p.Key && (p.missing || q.File == p.File && q.Line == p.Line)
+		}) {
+			continue
+		}
+		d.problems = append(d.problems, p)
+	}
+	slices.SortStableFunc(d.problems, func(a, b Problem) int {
+		x, y := slices.Index(c.Files, a.File), slices.Index(c.Files, b.File)
+		if x != y || x < 0 {
+			return x - y
+		}
+		return a.Line - b.Line
+	})
 }
 
 // flags sets what the command line says, with the same checks as a file's values.

@@ -66,7 +66,7 @@ func (d *decoder) validate(c *Config) {
 		if len(c.Files) > 0 {
 			where = c.Files[0]
 		}
-		d.problems = append(d.problems, Problem{File: where, Key: "domain", Text: "there is no domain",
+		d.problems = append(d.problems, Problem{File: where, Key: "domain", Text: "there is no domain", missing: true,
 			Mend: `write a [[domain]] with name = "example.com" and primary = ["mail.example.com:25"], or give --domain and --primary`})
 	}
 	seen := map[string]int{}
@@ -157,7 +157,9 @@ func (d *decoder) domain(c *Config, i int, seen map[string]int) {
 	if slices.ContainsFunc(dom.Primaries, func(p Primary) bool { return p.MX }) && len(dom.Primaries) > 1 {
 		d.bad(key+".primary", `write either "mx" alone or the hosts`, `"mx" stands beside other primaries`)
 	}
-	d.recipients(key, dom)
+	if err == nil { // the name of a domain that isn't one tells nothing about addresses
+		d.recipients(key, dom)
+	}
 	if dom.TLS == "none" && (dom.TLSCA != "" || len(dom.TLSFingerprints) > 0 || dom.TLSName != "") {
 		d.bad(key+".tls", `write tls = "required", or leave out tls_ca, tls_fingerprints and tls_name`, "there is no TLS to check")
 	}
