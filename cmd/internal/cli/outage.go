@@ -85,9 +85,9 @@ func (e *Env) printOutages(list []index.Outage) {
 	for _, o := range list {
 		end, lasted := "closed", ""
 		if o.Closed.IsZero() {
-			end, lasted = "open", exactSpan(now.Sub(o.Opened))
+			end, lasted = "open", span(now.Sub(o.Opened).Round(time.Second))
 		} else {
-			lasted = exactSpan(o.Closed.Sub(o.Opened))
+			lasted = span(o.Closed.Sub(o.Opened).Round(time.Second)) // as the report rounds it
 		}
 		style := ""
 		if end == "open" {
