@@ -42,6 +42,7 @@ type claim struct {
 type claims struct {
 	m       map[key]claim
 	settled int
+	settles uint64 // settled pairs, ever
 	later   int
 	tooLong int64 // when claims in state later were last swept, ns since 1970
 }
@@ -104,6 +105,7 @@ func (c *claims) settle(k key, round int, scan uint32) {
 	c.forget(k)
 	c.m[k] = claim{state: settled, round: int32(round), scan: scan}
 	c.settled++
+	c.settles++
 }
 
 // putOff puts a pair back until due.

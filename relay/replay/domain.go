@@ -66,6 +66,7 @@ type scan struct {
 	no      uint32 // counted from 1
 	restart bool   // begin again
 	began   time.Time
+	settles uint64          // claims.settles at that time
 	seen    <-chan struct{} // the index's state that it is of
 
 	cursor     index.Cursor // of the next page

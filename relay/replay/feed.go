@@ -16,12 +16,12 @@ import (
 
 const (
 	// confirmAbove is the number of settled pairs after which the index is read again from the oldest
-	// pair, to learn which of them it knows by now.
+	// pair, to learn which of them it knows by now. As many may be settled during that scan, before the next.
 	confirmAbove = 20_000
 	// claimsMost is the number of settled pairs at which reading stops until the index has caught up.
 	claimsMost = 300_000
-	// scanPause is the least time between two scans from the oldest pair. Scans that find nothing to
-	// send also take at most a tenth of the time.
+	// scanPause is the least time between two scans from the oldest pair, unless confirmAbove pairs were settled
+	// since the last began. Scans that find nothing to send also take at most a tenth of the time.
 	scanPause = time.Second
 	// canaryAmong is the number of messages among which one to a recipient known good is looked for, to
 	// go first.
@@ -105,11 +105,12 @@ func (g *group) feedDomain(ctx context.Context, d *domain, changed <-chan struct
 		return false, time.Time{}
 	}
 	if d.claims.settled > claimsMost {
-		d.rewind()
 		if time.Since(d.scan.began) < scanPause {
 			e.mu.Unlock()
 			return false, d.scan.began.Add(scanPause)
 		}
+		d.claims.confirm(d.scan.no, d.scan.last, false)
+		d.rewind()
 	}
 	goOn, next := d.scanOn(time.Now(), changed)
 	e.mu.Unlock()
@@ -180,7 +181,10 @@ func (g *group) rest(d *domain) (park, again []refusal) {
 func (d *domain) scanOn(now time.Time, changed <-chan struct{}) (ok bool, next time.Time) {
 	s := &d.scan
 	fresh := changed != s.seen
-	gap := max(scanPause, 10*s.cost)
+	gap := 10 * s.cost
+	if d.claims.settles-s.settles <= confirmAbove {
+		gap = max(scanPause, gap)
+	}
 	due := !s.next.IsZero() && !now.Before(s.next)
 	rested := now.Sub(s.began) >= gap
 	switch {
@@ -222,7 +226,7 @@ func (d *domain) scanOn(now time.Time, changed <-chan struct{}) (ok bool, next t
 // scanAgain begins at the oldest pair.
 func (d *domain) scanAgain(now time.Time) {
 	s := &d.scan
-	*s = scan{no: s.no + 1, began: now, seen: s.seen}
+	*s = scan{no: s.no + 1, began: now, settles: d.claims.settles, seen: s.seen}
 }
 
 // nextPairs returns the pairs of the next entry, none at the end.
