@@ -287,6 +287,14 @@ func TestFormulas(t *testing.T) {
 	}
 }
 
+// TestUnfitStore: one reason is told once.
+func TestUnfitStore(t *testing.T) {
+	err := unfit(&admin.StoreState{URL: "s3://b/p", Error: "s3://b/p: put prove/x: no such bucket\ndelete prove/x: no such bucket"})
+	if got := admin.AsError(err).Text; got != "s3://b/p is not fit: put prove/x: no such bucket" {
+		t.Error(got)
+	}
+}
+
 func TestDefaultConfigPath(t *testing.T) {
 	e, _, _ := env()
 	c := &command{Env: e, common: &common{}}

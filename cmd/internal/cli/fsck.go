@@ -3,11 +3,14 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"restante/cmd/internal/admin"
 	"restante/cmd/internal/config"
 	"restante/spool"
 	"restante/spool/blob"
@@ -30,10 +33,14 @@ Exit code 4 when something was found that costs mail.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if storeURL == "" {
-				path, _ := c.configPath()
+				path, explicit := c.configPath()
+				if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && !explicit {
+					return admin.Errorf(admin.KindUsage, "name it with --store file:///folder or s3://bucket/prefix, or its configuration with --config",
+						"which store? there is no %s", path)
+				}
 				cfg, err := config.Load(path, config.Flags{})
 				if err != nil {
-					return errors.Join(err, errors.New("name the store with --store"))
+					return err
 				}
 				storeURL = cfg.Store.URL
 			}
@@ -59,7 +66,7 @@ Exit code 4 when something was found that costs mail.`,
 			if c.common.json {
 				err = c.printJSON(r)
 			} else {
-				c.printCheck(r)
+				c.printCheck(r, storeURL)
 			}
 			if err == nil && !r.OK() {
 				return errAttention
@@ -102,14 +109,15 @@ func (c *command) fsckOutput(o *spool.CheckOptions) {
 		if f.Entry != "" {
 			line += "  entry " + f.Entry
 		}
-		fmt.Fprintf(c.Out, "%s  %s\n", line, clean(f.Detail))
+		detail := strings.TrimPrefix(strings.TrimPrefix(f.Detail, f.Key+": "), "damaged: ")
+		fmt.Fprintf(c.Out, "%s  %s\n", line, clean(strings.ReplaceAll(detail, "\n", "; ")))
 		if f.Repaired != "" {
 			fmt.Fprintln(c.Out, "            mended: "+f.Repaired)
 		}
 	}
 }
 
-func (e *Env) printCheck(r *spool.CheckReport) {
+func (e *Env) printCheck(r *spool.CheckReport, url string) {
 	fmt.Fprintf(e.Out, "%s: %s, %s, %s, %s, %s\n", r.Cluster, plural(int64(r.Streams), "stream"),
 		strings.Replace(plural(int64(r.Batches), "batch"), "batchs", "batches", 1),
 		strings.Replace(plural(int64(r.Entries), "entry"), "entrys", "entries", 1),
@@ -126,9 +134,9 @@ func (e *Env) printCheck(r *spool.CheckReport) {
 	}
 	switch {
 	case bad > 0:
-		fmt.Fprintf(e.Out, "%s: %s; everything else is readable: restante export --store ...\n", e.paint(styleRed, "DAMAGED"), plural(int64(bad), "finding"))
+		fmt.Fprintf(e.Out, "%s: %s; everything else is readable: restante export -o ./mail --store '%s'\n", e.paint(styleRed, "DAMAGED"), plural(int64(bad), "finding"), url)
 	case harmless > 0:
-		fmt.Fprintf(e.Out, "%s, with %s that cost room at most; --repair mends\n", e.paint(styleGreen, "no mail is lost"), plural(int64(harmless), "finding"))
+		fmt.Fprintf(e.Out, "%s, with %s that cost room at most; --repair mends them while no node runs\n", e.paint(styleGreen, "no mail is lost"), plural(int64(harmless), "finding"))
 	default:
 		fmt.Fprintln(e.Out, e.paint(styleGreen, "all is well"))
 	}

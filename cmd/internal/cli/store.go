@@ -18,7 +18,7 @@ import (
 func newStore(c *command) *cobra.Command {
 	return group("store", "Check the store, or copy it to another",
 		`  restante store check
-  restante store check s3://mail-spool/mx2?region=eu-central-1
+  restante store check "s3://mail-spool/mx2?region=eu-central-1"
   restante store copy file:///var/lib/restante/spool s3://mail-spool/mx2`,
 		newStoreCheck(c), newStoreCopy(c))
 }
@@ -60,8 +60,7 @@ own. A few small objects are written and removed.`,
 				}
 			}
 			if state.State != "ok" {
-				text := strings.TrimPrefix(state.Error, state.URL+": ")
-				return admin.Errorf(admin.KindFailed, "use another store, or mend what is named", "%s is not fit: %s", state.URL, strings.TrimPrefix(text, state.URL+": "))
+				return unfit(state)
 			}
 			if !c.common.json {
 				fmt.Fprintf(c.Out, "%s  %s\n", c.paint(styleGreen, "ok"), storeLine(state))
@@ -69,6 +68,13 @@ own. A few small objects are written and removed.`,
 			return nil
 		},
 	}
+}
+
+// unfit says what is wrong with a store. Its further lines are what could not be cleared away for the same reason.
+func unfit(s *admin.StoreState) error {
+	text, _, _ := strings.Cut(s.Error, "\n")
+	text = strings.TrimPrefix(text, s.URL+": ")
+	return admin.Errorf(admin.KindFailed, "use another store, or mend what is named", "%s is not fit: %s", s.URL, strings.TrimPrefix(text, s.URL+": "))
 }
 
 func (c *command) storeCheck(ctx context.Context, args []string) (*admin.StoreState, error) {
