@@ -153,6 +153,9 @@ func (e *Engine) Status(ctx context.Context, domain string) (Status, error) {
 		s.Connections = d.group.pace.Connections()
 	}
 	e.state(d, &s)
+	if n := d.claims.unread; n > 0 && s.Reason == "" {
+		s.Reason = fmt.Sprintf("pairs that can't be read now: %d, tried again later; %s", n, d.unread)
+	}
 	return s, nil
 }
 

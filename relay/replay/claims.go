@@ -35,6 +35,7 @@ type claim struct {
 	round    int32  // settled: in this round or an earlier one
 	attempts int32  // later: with those that the index may not know of
 	state    claimState
+	unread   uint8 // times in a row that the message couldn't be read
 }
 
 // claims are the pairs of one domain of which we know more than the index does. They are guarded by
@@ -44,6 +45,7 @@ type claims struct {
 	settled int
 	settles uint64 // settled pairs, ever
 	later   int
+	unread  int   // of later: because their messages can't be read
 	tooLong int64 // when claims in state later were last swept, ns since 1970
 }
 
@@ -64,13 +66,13 @@ func (c *claims) take(p *spool.Pair, k key, scan uint32, now, released time.Time
 				c.m[k] = cl
 				return false, time.Time{}
 			}
-			c.settled-- // a retry opened another round
+			c.uncount(cl) // a retry opened another round
 		case later:
 			due := time.Unix(0, cl.due)
 			if now.Before(due) {
 				return false, due
 			}
-			c.later--
+			c.uncount(cl)
 			p.Attempts = max(p.Attempts, int(cl.attempts))
 		}
 	} else if p.Attempts > 0 && p.Changed.After(released) {
@@ -78,7 +80,7 @@ func (c *claims) take(p *spool.Pair, k key, scan uint32, now, released time.Time
 			return false, due
 		}
 	}
-	c.m[k] = claim{state: underway}
+	c.m[k] = claim{state: underway, unread: cl.unread}
 	return true, time.Time{}
 }
 
@@ -115,17 +117,40 @@ func (c *claims) putOff(k key, due time.Time, attempts int) {
 	c.later++
 }
 
+// unreadable puts back a pair whose message can't be read: for pause, doubling to most each time in a row.
+func (c *claims) unreadable(k key, now time.Time, pause, most time.Duration, attempts int) (due time.Time) {
+	times := c.m[k].unread
+	for range min(times, 20) {
+		pause *= 2
+	}
+	due = now.Add(min(pause, most))
+	c.putOff(k, due, attempts)
+	cl := c.m[k]
+	cl.unread = min(times, 254) + 1
+	c.m[k] = cl
+	c.unread++
+	return due
+}
+
 // forget gives a pair back to the index's word.
 func (c *claims) forget(k key) {
-	switch cl, found := c.m[k]; {
-	case !found:
-		return
-	case cl.state == settled:
-		c.settled--
-	case cl.state == later:
-		c.later--
+	if cl, found := c.m[k]; found {
+		c.uncount(cl)
+		delete(c.m, k)
 	}
-	delete(c.m, k)
+}
+
+// uncount takes a claim out of the sums.
+func (c *claims) uncount(cl claim) {
+	switch cl.state {
+	case settled:
+		c.settled--
+	case later:
+		c.later--
+		if cl.unread > 0 {
+			c.unread--
+		}
+	}
 }
 
 // confirm forgets the settled pairs that scan, which has read everything up to and including the
@@ -162,8 +187,7 @@ func (c *claims) expire(now time.Time) {
 	c.tooLong = now.UnixNano()
 	for k, cl := range c.m {
 		if cl.state == later && now.UnixNano()-cl.due > int64(keep) {
-			delete(c.m, k)
-			c.later--
+			c.forget(k)
 		}
 	}
 }

@@ -22,8 +22,9 @@ type domain struct {
 	claims   claims
 	released time.Time // what was deferred before needn't wait
 	scan     scan
-	jobs     int // ready or under way
-	missing  int // messages in a row that the store doesn't have or doesn't give
+	jobs     int    // ready or under way
+	missing  int    // messages in a row that the store doesn't have or doesn't give
+	unread   string // why the last of them couldn't be read
 	refusals refusals
 
 	started bool // by an admin, for a manual domain

@@ -11,6 +11,7 @@ import (
 	"restante/relay/health"
 	"restante/relay/replay/pace"
 	"restante/spool"
+	"restante/spool/batch"
 	"restante/spool/blob"
 )
 
@@ -435,19 +436,25 @@ func (e *Engine) passOver(g *group, j *job, err error) bool {
 	defer e.mu.Unlock()
 	d := j.d
 	row, pause, what := failedRow, e.cfg.BackoffMin, "can't be read"
-	if errors.Is(err, blob.ErrNotExist) {
+	switch {
+	case errors.Is(err, blob.ErrNotExist):
 		row, pause, what = missingRow, e.cfg.BackoffMax, "is missing"
+	case errors.Is(err, batch.ErrNewer):
+		row, pause, what = 0, e.cfg.BackoffMax, "is of a newer format" // that is certain, and no doubt of the store
 	}
-	if d.missing++; d.missing > row {
-		d.missing = 0 // counted anew after a rest, so that the oldest isn't in the way for ever
-		return false
+	if row > 0 {
+		if d.missing++; d.missing > row {
+			d.missing = 0 // counted anew after a rest, so that the oldest isn't in the way for ever
+			return false
+		}
 	}
-	due := time.Now().Add(pause)
+	now := time.Now()
 	for i, p := range j.pairs {
-		d.claims.putOff(j.keys[i], due, p.Attempts)
+		due := d.claims.unreadable(j.keys[i], now, pause, e.cfg.BackoffMax, p.Attempts)
 		d.scan.left++
+		d.scan.next = earliest(d.scan.next, due)
 	}
-	d.scan.next = earliest(d.scan.next, due)
+	d.unread = "a message " + what + " in the store: " + spool.Printable(err.Error())
 	g.ended(j)
 	e.log.Error("a message "+what+" in the store; it stays pending. Run `restante fsck`", "domain", d.name, "id", j.pairs[0].Entry, "error", err)
 	return true

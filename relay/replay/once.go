@@ -13,6 +13,8 @@ import (
 
 	"restante/relay/replay/pace"
 	"restante/spool"
+	"restante/spool/batch"
+	"restante/spool/blob"
 	"restante/spool/index"
 )
 
@@ -490,11 +492,17 @@ func (o *once) send(ctx context.Context, j *job) error {
 		}
 		return nil
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if errors.Is(err, blob.ErrNotExist) || errors.Is(err, batch.ErrNewer) {
+		e.log.Error("a message can't be read in the store; it stays pending. Run `restante fsck`", "domain", j.d.name, "id", j.pairs[0].Entry, "error", err)
+		o.skipped(len(j.pairs))
+		o.g.giveUp(j)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("message %s: %w", j.pairs[0].Entry, err)
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	o.g.push(j, false)
 	o.g.dispatch()
 	return nil

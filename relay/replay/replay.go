@@ -23,8 +23,8 @@
 //	reply to dot unseen   pending too, and counted: the duplicate of RFC 1047
 //	does not fit          parked: over the primary's SIZE, or SMTPUTF8 that it lacks
 //	damaged in the store  parked; so is what was erased there
-//	missing in the store, or not readable now
-//	                      pending, tried again later; the others go on
+//	missing in the store, of a newer format, or not readable now
+//	                      pending, tried again later, BackoffMin doubling to BackoffMax; the others go on
 //
 // Nothing is ever bounced or expired here. When an outcome can be written neither to the journal nor
 // to the ledger, all of replay stops, with an alert, until it can: a reply that was read is then still

@@ -2,12 +2,16 @@ package replay
 
 import (
 	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"restante/relay/sink"
 	"restante/spool"
+	"restante/spool/batch"
 )
 
 // What can't be read, and what is waited for in vain, stands in nobody's way.
@@ -35,15 +39,18 @@ func TestMissingBatchHoldsNobodyUp(t *testing.T) {
 	}
 }
 
-// unreadable can't read one entry, as on a bad sector of a disk.
+// unreadable can't read some entries, as on a bad sector of a disk.
 type unreadable struct {
 	Spool
-	id string
+	ids   map[string]bool
+	err   error
+	tries atomic.Int64
 }
 
 func (u *unreadable) Fetch(ctx context.Context, id string, loc spool.Location) (*spool.Entry, *spool.Body, error) {
-	if id == u.id {
-		return nil, nil, syscall.EIO
+	if u.ids[id] {
+		u.tries.Add(1)
+		return nil, nil, u.err
 	}
 	return u.Spool.Fetch(ctx, id, loc)
 }
@@ -53,13 +60,70 @@ func TestUnreadableHoldsNobodyUp(t *testing.T) {
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.keepMany(10)
 	id := firstID(r)
-	r.options.Spool = &unreadable{Spool: r.options.Spool, id: id}
+	r.options.Spool = &unreadable{Spool: r.options.Spool, ids: map[string]bool{id: true}, err: syscall.EIO}
 	delete(r.sent, id)
 	r.run()
 	r.until("the others are delivered", func() bool { return r.counts().Delivered == 9 })
 	r.exact(0)
 	if c := r.counts(); c.Pending != 1 || c.Parked != 0 {
 		t.Errorf("%+v, want what can't be read to stay pending", c)
+	}
+}
+
+// TestNewerFormatHoldsNobodyUp: a whole batch that a newer program wrote, met by one that was put back, is tried again
+// now and then; what comes after it goes out at once, and the status says what is wrong.
+func TestNewerFormatHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	r.keepMany(60)
+	pairs, _, err := r.index.Pending(t.Context(), testDomain, "", 50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &unreadable{Spool: r.options.Spool, ids: map[string]bool{}, err: fmt.Errorf("%w: 2", batch.ErrNewer)}
+	for _, p := range pairs {
+		u.ids[p.Entry] = true
+		delete(r.sent, p.Entry)
+	}
+	r.options.Spool = u
+	r.options.Config.BackoffMax = time.Hour
+	r.run()
+	began := time.Now()
+	r.until("the others are delivered", func() bool { return r.counts().Delivered == 10 })
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("the others took %v", took)
+	}
+	r.exact(0)
+	r.until("the status tells", func() bool {
+		s := r.status()
+		return s.State == StateBackoff && strings.Contains(s.Reason, "50") && strings.Contains(s.Reason, "newer")
+	})
+	if n := u.tries.Load(); n != 50 {
+		t.Errorf("read %d times, want each once", n)
+	}
+	sum, err := r.engine.RunOnce(t.Context(), Selection{Domain: testDomain}, nil)
+	if err != nil || sum.Skipped != 50 || sum.Delivered != 0 {
+		t.Errorf("replay run: %+v, %v", sum, err)
+	}
+}
+
+func TestUnreadableBacksOff(t *testing.T) {
+	c, k, now := newClaims(), key{}, time.Now()
+	cfg := Config{}.withDefaults()
+	p := &spool.Pair{Entry: manyID(1)}
+	for _, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 5 * time.Second, 5 * time.Second} {
+		if ok, _ := c.take(p, k, 1, now, time.Time{}, &cfg); !ok {
+			t.Fatal("not due")
+		}
+		due := c.unreadable(k, now, time.Second, 5*time.Second, 0)
+		if due.Sub(now) != want || c.unread != 1 || c.later != 1 {
+			t.Errorf("due after %v, want %v; %d unread, %d later", due.Sub(now), want, c.unread, c.later)
+		}
+		now = due
+	}
+	c.forget(k)
+	if c.unread != 0 || c.later != 0 {
+		t.Errorf("%d unread, %d later", c.unread, c.later)
 	}
 }
 
