@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -230,6 +231,15 @@ func (x *actor) pair(ctx context.Context, p spool.Pair, named bool) error {
 	case "remove":
 		ev.Type, fits = spool.Removed, p.State == spool.StatePending || p.State == spool.StateParked
 	}
+	if fits && x.a.Do == "retry" && p.State == spool.StateParked {
+		switch held, err := x.b.isHeld(ctx, &p); {
+		case err != nil:
+			return err
+		case held: // until it is released, whatever else is parked
+			x.out.Skipped = append(x.out.Skipped, fmt.Sprintf("%s to %s: it is held, see `restante queue release`", p.Entry, p.Address))
+			return nil
+		}
+	}
 	if !fits {
 		if x.a.Do == "remove" && x.a.Erase && p.State != spool.StatePending {
 			x.entries[p.Entry] = struct{}{} // it has ended already; its content can go
@@ -247,6 +257,20 @@ func (x *actor) pair(ctx context.Context, p spool.Pair, named bool) error {
 		return x.flush(ctx)
 	}
 	return nil
+}
+
+// isHeld reports that a parked pair was parked by an admin.
+func (b *backend) isHeld(ctx context.Context, p *spool.Pair) (bool, error) {
+	v, err := b.index.Entry(ctx, p.Entry)
+	if err != nil {
+		return false, fmt.Errorf("entry %s: %w", p.Entry, err)
+	}
+	for _, ev := range slices.Backward(v.Events) {
+		if ev.Rcpt == p.Rcpt && (ev.Type == spool.HeldBack || ev.Type == spool.Parked) {
+			return ev.Type == spool.HeldBack, nil
+		}
+	}
+	return false, nil
 }
 
 func (x *actor) flush(ctx context.Context) error {

@@ -26,7 +26,7 @@ func newQueue(c *command) *cobra.Command {
 			`  restante queue hold 01J9Z6Q3 --reason "looks like a virus"`),
 		newQueueAct(c, "release", "Release what was held",
 			`  restante queue release 01J9Z6Q3`),
-		newQueueAct(c, "retry", "Try parked mail again",
+		newQueueAct(c, "retry", "Try parked mail again, but not what is held",
 			`  restante queue retry --state parked --domain example.com`),
 		newQueueAct(c, "remove", "Remove mail: it will not be delivered",
 			`  restante queue remove 01J9Z6Q3 --reason "sent by mistake"
