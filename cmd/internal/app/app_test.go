@@ -21,6 +21,7 @@ import (
 
 	"restante/cmd/internal/admin"
 	"restante/cmd/internal/config"
+	"restante/relay/replay"
 )
 
 // node starts a node on free ports, with the stand-in primary, and stops it at the end of the test.
@@ -308,6 +309,20 @@ func TestListenErrorsMend(t *testing.T) {
 	_, err = listen(t.Context(), taken.Addr().String(), "--http-listen")
 	if mend := admin.AsError(err).Mend; strings.Contains(mend, "postfix") || !strings.Contains(mend, "--http-listen 127.0.0.1:8081") {
 		t.Errorf("HTTP: %q", mend)
+	}
+}
+
+// TestBecause: a notice tells reason and reply apart, and nothing twice.
+func TestBecause(t *testing.T) {
+	for want, n := range map[string]replay.Notice{
+		"refused by the primary: 550 5.7.1 never":         {Reason: "refused by the primary", Reply: "550 5.7.1 never"},
+		"the primary refuses everything: 550 5.7.1 never": {Reason: "the primary refuses everything: 550 5.7.1 never", Reply: "550 5.7.1 never"},
+		"restoring from tape":                             {Reason: "restoring from tape"},
+		"550 5.7.1 never":                                 {Reply: "550 5.7.1 never"},
+	} {
+		if got := because(n); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

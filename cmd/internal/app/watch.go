@@ -205,17 +205,29 @@ func (a *App) replayNotice(n replay.Notice) {
 		if !a.watch.mayTell(n.Domain, time.Now()) {
 			return
 		}
-		text = fmt.Sprintf("A message to %s was parked: %s%s. See: restante queue show %s", n.Address, n.Reply, n.Reason, n.Entry)
+		text = fmt.Sprintf("A message to %s was parked: %s. See: restante queue show %s", n.Address, because(n), n.Entry)
 	case replay.NoticeFinished:
 		text = fmt.Sprintf("All mail kept for %s is handed over: %d delivered, %d parked.", n.Domain, n.Delivered, n.Parked)
 	case replay.NoticePaused:
-		text = fmt.Sprintf("The replay of %s is paused: %s %s", n.Domain, n.Reason, n.Reply)
+		text = fmt.Sprintf("The replay of %s is paused: %s", n.Domain, because(n))
 	case replay.NoticeStopped:
 		text = "All replay has stopped, since outcomes can't be recorded: " + n.Reason
 	default:
 		text = "Replay goes on."
 	}
 	a.notifier.Send(notify.Notice{Kind: kinds[n.Kind], Time: n.Time, Domain: n.Domain, Text: strings.TrimSpace(text), Data: map[string]any{"notice": n}})
+}
+
+// because is the reason of a notice with the reply behind it, unless the reason has it already.
+func because(n replay.Notice) string {
+	switch {
+	case n.Reason == "":
+		return n.Reply
+	case strings.Contains(n.Reason, n.Reply):
+		return n.Reason
+	default:
+		return n.Reason + ": " + n.Reply
+	}
 }
 
 // mayTell reports that a parked message may be told of now; else it is counted.
