@@ -287,6 +287,15 @@ func TestFormulas(t *testing.T) {
 	}
 }
 
+// TestReplayLooks: a state that only this program has a word for is told in those of people.
+func TestReplayLooks(t *testing.T) {
+	e, out, _ := env()
+	e.printReplay(out, []admin.Replay{{Domain: "a.test", State: "lease", Total: 3}, {Domain: "b.test", State: "lease", Total: 3, Reason: "node n7 has it"}})
+	if want := "a.test  0 / 3  STARTING\nb.test  0 / 3  WAITING   node n7 has it\n"; out.String() != want {
+		t.Errorf("got\n%swant\n%s", out, want)
+	}
+}
+
 // TestUnfitStore: one reason is told once.
 func TestUnfitStore(t *testing.T) {
 	err := unfit(&admin.StoreState{URL: "s3://b/p", Error: "s3://b/p: put prove/x: no such bucket\ndelete prove/x: no such bucket"})

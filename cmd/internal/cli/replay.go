@@ -236,6 +236,12 @@ func (e *Env) printReplay(w io.Writer, list []admin.Replay) {
 				rest = append(rest, span(time.Duration(r.Left*float64(time.Second)))+" left")
 			}
 		case "idle":
+		case "lease": // it is about to have it, or somebody else does
+			if r.Reason == "" {
+				rest = append(rest, "STARTING")
+			} else {
+				rest = append(rest, "WAITING", clean(admin.Brief(r.Reason)))
+			}
 		default:
 			rest = append(rest, strings.ToUpper(r.State))
 			if r.Reason != "" {
@@ -278,7 +284,7 @@ func (s *selectFlags) register(cmd *cobra.Command) {
 	f.StringVar(&s.since, "since", "", "received since: 2h, 3d, 09:12, 2026-11-21T09:12")
 	f.StringVar(&s.until, "until", "", "received before")
 	f.StringSliceVar(&s.IDs, "id", nil, "these entries (repeat it, or separate with commas)")
-	f.BoolVar(&s.Again, "again", false, "also what was delivered or parked: the primary lost it after it had answered 250")
+	f.BoolVar(&s.Again, "again", false, "also what was delivered: the primary lost it after it had answered 250")
 	f.IntVar(&s.Rate, "rate", 0, "messages a second at most (default: as configured)")
 	f.StringVar(&s.To, "to", "", "host:port to deliver to instead of the primary")
 	f.BoolVar(&s.DryRun, "dry-run", false, "say what would be delivered, deliver nothing")
@@ -296,7 +302,8 @@ func newReplayRun(c *command) *cobra.Command {
 		Use:   "run",
 		Short: "Deliver a selection once, now, and wait for it",
 		Long: `Deliver a selection once, now, and wait for it. Without --again only what is pending is delivered;
-with it also what was delivered or parked before, for a primary that lost mail after it had taken it.
+with it also what was delivered before, for a primary that lost mail after it had taken it. What is
+parked is for "queue retry" and "queue release".
 Exit code 4 when some of it could not be delivered.`,
 		Example: `  restante replay run --domain example.com --dry-run
   restante replay run --rcpt info@example.com --since 2026-11-21T09:00 --again
