@@ -207,8 +207,11 @@ func (e *Engine) Watch(ctx context.Context, domain string, every time.Duration, 
 
 // HasPending reports that the domain has something that replay would send if the primary could be
 // reached: pairs kept for an address that is declared down don't count, nor do those that are settled
-// and of which the index doesn't know yet.
+// and of which the index doesn't know yet, nor any while replay waits for an admin.
 func (e *Engine) HasPending(domain string) bool {
+	if e.waitsForAdmin(domain) {
+		return false
+	}
 	const pages, size = 5, 200 // more than that declared for single addresses is not worth looking through
 	var after index.Cursor
 	for range pages {
@@ -237,4 +240,27 @@ func (e *Engine) HasPending(domain string) bool {
 		after = next
 	}
 	return true
+}
+
+// waitsForAdmin reports that nothing of the domain is sent until an admin says so: it is manual and not started, or
+// was paused by one. After a pause of our own the primary has yet to show that it takes mail.
+func (e *Engine) waitsForAdmin(domain string) bool {
+	ev, recorded, err := e.o.Index.Paused(context.Background(), domain)
+	if err != nil {
+		e.log.Warn("the index doesn't say whether replay is paused", "domain", domain, "error", err)
+		return false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d := e.domains[domain]
+	if d == nil {
+		return false
+	}
+	switch {
+	case d.paused != nil:
+		return !d.paused.self
+	case recorded && ev.Time.After(d.pauseAt): // adopted with the lease
+		return ev.By != by
+	}
+	return d.Manual && !d.started
 }

@@ -127,6 +127,52 @@ func TestManualPauseResume(t *testing.T) {
 	}
 }
 
+// TestWhatWaitsForAnAdminIsNotPending: mail that only an admin's word sends doesn't keep the primary from counting as
+// up, before or after a restart. What replay itself paused for does.
+func TestWhatWaitsForAnAdminIsNotPending(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	r.keepMany(5)
+	r.health.state = health.Down
+	stop := r.run()
+	pending := func(want bool, when string) {
+		t.Helper()
+		r.until(when, func() bool { return r.engine.HasPending(testDomain) == want })
+	}
+	pending(true, "pending while the primary is down")
+	if err := r.engine.Pause(t.Context(), testDomain, "admin root", "wait"); err != nil {
+		t.Fatal(err)
+	}
+	pending(false, "paused")
+	stop()
+	stop = r.run()
+	pending(false, "paused, after a restart")
+	if err := r.engine.Resume(t.Context(), testDomain, "admin root", ""); err != nil {
+		t.Fatal(err)
+	}
+	pending(true, "resumed")
+	if err := r.spool.Record(t.Context(), spool.Event{Type: spool.ReplayPaused, Domain: testDomain, By: by}); err != nil {
+		t.Fatal(err)
+	}
+	r.until("paused by itself", func() bool { return r.status().State == StatePaused })
+	pending(true, "paused by itself")
+	if err := r.engine.Resume(t.Context(), testDomain, "admin root", ""); err != nil {
+		t.Fatal(err)
+	}
+	r.until("the index knows", func() bool {
+		_, paused, err := r.index.Paused(t.Context(), testDomain)
+		return err == nil && !paused
+	})
+	stop()
+	r.options.Domains = []Domain{{Name: testDomain, Manual: true}}
+	r.run()
+	pending(false, "manual")
+	if err := r.engine.Start(t.Context(), testDomain, StartOptions{By: "admin root"}); err != nil {
+		t.Fatal(err)
+	}
+	pending(true, "started")
+}
+
 func TestPauseOutlivesTheProcess(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()

@@ -137,6 +137,60 @@ func TestLife(t *testing.T) {
 	halt(t, a)
 }
 
+// TestManualReplayLetsMailPass: while kept mail waits for an admin the primary counts as up again, and new mail passes
+// through; status says what to do. What is declared down stays so.
+func TestManualReplayLetsMailPass(t *testing.T) {
+	c, err := config.LoadDev(config.Flags{DataDir: t.TempDir(), SMTPListen: []string{"127.0.0.1:0"}, HTTPListen: "127.0.0.1:0", Socket: filepath.Join(t.TempDir(), "s")}, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Domains[0].Replay = "manual"
+	a, err := New(Options{Config: c, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { halt(t, a) })
+	until(t, "up", func() bool { return status(t, a).State == "up" })
+	if _, err := a.primary.do("stop"); err != nil {
+		t.Fatal(err)
+	}
+	if err := send(a.Addrs().SMTP[0], "you@example.test", "Subject: kept\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "down", func() bool { d := status(t, a); return d.State == "down" && d.Pending == 1 })
+	if _, err := a.primary.do("start"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "up with mail kept", func() bool { d := status(t, a); return d.State == "up" && d.Pending == 1 })
+	d := status(t, a)
+	if want := "1 kept, start it with `restante replay start --domain example.test`"; d.Replay != "manual" || d.ReplayReason != want {
+		t.Errorf("replay: %s (%s), want %s", d.Replay, d.ReplayReason, want)
+	}
+	if err := send(a.Addrs().SMTP[0], "you@example.test", "Subject: passed\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := a.primary.do("list"); err != nil || list.Count != 1 {
+		t.Errorf("the primary has %+v, %v", list, err)
+	}
+	b := &backend{a}
+	if _, err := b.Declare(t.Context(), "admin root", admin.Declaration{Domain: "example.test", For: "1h"}); err != nil {
+		t.Fatal(err)
+	}
+	if d := status(t, a); d.State != "down" {
+		t.Errorf("declared down, and %s", d.State)
+	}
+	if err := b.EndDeclaration(t.Context(), "admin root", admin.Declaration{Domain: "example.test"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.ReplayStart(t.Context(), "admin root", "example.test"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "handed over", func() bool { d := status(t, a); return d.Delivered == 1 && d.Pending == 0 && d.State == "up" })
+}
+
 // TestStopFinishesMessagesInFlight: a message whose octets are on the way is answered; an idle peer gets 421.
 func TestStopFinishesMessagesInFlight(t *testing.T) {
 	a := node(t, t.TempDir())

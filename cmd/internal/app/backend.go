@@ -121,6 +121,8 @@ func (b *backend) domainStatus(ctx context.Context, d *config.Domain) (*admin.Do
 		switch st.State {
 		case replay.StatePaused, replay.StateStopped, replay.StateRunning, replay.StateCanary:
 			out.Replay, out.ReplayReason = string(st.State), st.Reason
+		case replay.StateManual:
+			out.ReplayReason = fmt.Sprintf("%d kept, start it with `restante replay start --domain %s`", st.Pending, d.Name)
 		}
 	}
 	for _, dec := range b.declarations() {
