@@ -38,7 +38,8 @@ type tail struct {
 	next   time.Time
 	every  time.Duration
 	last   time.Time // when it last had a batch
-	fails  int
+	fails  int       // readings of the next object that failed in a row
+	retry  time.Time // when that is tried again
 }
 
 // follower feeds one fold.
@@ -60,6 +61,7 @@ type follower struct {
 	applied     map[StreamID]uint64
 	moved       chan struct{} // closed and made anew when applied has changed
 	syncs       []chan struct{}
+	troubles    map[StreamID]Trouble
 	behindSince time.Time
 
 	// of the loop alone
@@ -73,7 +75,7 @@ type follower struct {
 func newFollower(s *Spool, fold Fold) *follower {
 	return &follower{s: s, fold: fold, log: s.log, src: objects{store: s.o.Store, codec: s.codec, timeout: s.o.Limits.PutTimeout},
 		wake: make(chan struct{}, 1), caughtUp: make(chan struct{}), ended: make(chan struct{}),
-		heads: map[StreamID]uint64{}, applied: map[StreamID]uint64{}, moved: make(chan struct{}), tails: map[StreamID]*tail{}}
+		heads: map[StreamID]uint64{}, applied: map[StreamID]uint64{}, moved: make(chan struct{}), tails: map[StreamID]*tail{}, troubles: map[StreamID]Trouble{}}
 }
 
 func (f *follower) run(ctx context.Context) error {
@@ -282,13 +284,17 @@ type read struct {
 	err  error
 }
 
-// readAll reads the given objects of a stream, some at once, and takes them in order.
+// readAll reads the given objects of a stream, some at once, and takes them in order, up to one that holds the stream up.
 func (f *follower) readAll(ctx context.Context, t *tail, seqs []uint64) error {
-	return inOrder(ctx, seqs, func(ctx context.Context, seq uint64) read {
+	err := inOrder(ctx, seqs, func(ctx context.Context, seq uint64) read {
 		r := read{seq: seq}
 		r.step, r.head, r.err = f.src.step(ctx, t.id, seq)
 		return r
 	}, func(r read) error { return f.take(ctx, t, r) })
+	if errors.Is(err, errStuck) {
+		return nil
+	}
+	return err
 }
 
 // inOrder reads several objects at once and takes them one after the other, in the order of seqs.
@@ -316,29 +322,15 @@ func inOrder[T any](ctx context.Context, seqs []uint64, read func(context.Contex
 	return ctx.Err()
 }
 
-// take adds an object that was read to the steps. What can't be read of a damaged one is passed over;
-// errors of the store are waited out.
+// take adds an object that was read to the steps. What can't be read of a damaged one is passed over.
+// What the store doesn't give is read again, see insist.
 func (f *follower) take(ctx context.Context, t *tail, r read) error {
 	if errors.Is(r.err, ErrDamaged) { // what is passed over is never read again: a single bad read must not decide
 		r.step, r.head, r.err = f.src.step(ctx, t.id, r.seq)
 	}
-	for r.err != nil && !errors.Is(r.err, ErrDamaged) {
-		if errors.Is(r.err, blob.ErrNotExist) || errors.Is(r.err, batch.ErrNewer) {
-			break
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		t.fails++
-		if t.fails%60 == 1 {
-			f.log.Warn("the index waits for an object", "key", t.id.Key(r.seq), "err", r.err)
-		}
-		if !sleep(ctx, min(time.Second, 50*time.Millisecond<<min(t.fails, 5))) {
-			return ctx.Err()
-		}
-		r.step, r.head, r.err = f.src.step(ctx, t.id, r.seq)
+	if err := f.insist(ctx, t, &r); err != nil {
+		return err
 	}
-	t.fails = 0
 	if errors.Is(r.err, blob.ErrNotExist) {
 		return nil // deleted since it was listed
 	}
@@ -450,7 +442,8 @@ func (f *follower) round(ctx context.Context) error {
 	if err := f.readKnown(ctx); err != nil {
 		return err
 	}
-	if err := f.poll(ctx, len(syncs) > 0); err != nil {
+	complete, err := f.poll(ctx, len(syncs) > 0)
+	if err != nil {
 		return err
 	}
 	if len(syncs) > 0 || time.Now().After(f.nextList) {
@@ -464,11 +457,22 @@ func (f *follower) round(ctx context.Context) error {
 	if err := f.apply(ctx); err != nil {
 		return err
 	}
+	f.synced(syncs, complete)
+	f.tellLag()
+	return nil
+}
+
+// synced answers those who wait in Sync, or lets them wait for another round.
+func (f *follower) synced(syncs []chan struct{}, complete bool) {
+	if !complete {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.syncs = append(f.syncs, syncs...)
+		return
+	}
 	for _, c := range syncs {
 		close(c)
 	}
-	f.tellLag()
-	return nil
 }
 
 // handedOver takes a step from a writer of this process. When steps before it were dropped it is
@@ -493,7 +497,7 @@ func (f *follower) readKnown(ctx context.Context) error {
 	f.mu.Unlock()
 	for id, head := range heads {
 		t := f.tail(id)
-		if t.pos.Sealed || t.pos.Seq >= head {
+		if t.pos.Sealed || t.pos.Seq >= head || time.Now().Before(t.retry) {
 			continue
 		}
 		var seqs []uint64
@@ -503,7 +507,7 @@ func (f *follower) readKnown(ctx context.Context) error {
 		if err := f.readAll(ctx, t, seqs); err != nil {
 			return err
 		}
-		if t.pos.Seq < head && !t.pos.Sealed { // retention has deleted the last of them
+		if t.pos.Seq < head && !t.pos.Sealed && t.fails == 0 { // retention has deleted the last of them
 			f.mu.Lock()
 			f.applied[id] = max(f.applied[id], head)
 			f.heads[id] = 0
@@ -511,88 +515,4 @@ func (f *follower) readKnown(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// poll asks for the next object of each foreign stream that is due, and of all that aren't sealed when
-// asked to.
-func (f *follower) poll(ctx context.Context, all bool) error {
-	now := time.Now()
-	for _, t := range f.tails {
-		if t.pos.Sealed || f.s.writing(t.id) || (!all && now.Before(t.next)) {
-			continue
-		}
-		for !t.pos.Sealed {
-			var r read
-			r.seq = t.pos.Seq
-			r.step, r.head, r.err = f.src.step(ctx, t.id, r.seq)
-			if errors.Is(r.err, blob.ErrNotExist) {
-				break
-			}
-			if r.err != nil && !errors.Is(r.err, ErrDamaged) {
-				if ctx.Err() != nil {
-					return ctx.Err()
-				}
-				t.fails++
-				if t.fails%60 == 1 {
-					f.log.Warn("a stream can't be read", "key", t.id.Key(r.seq), "err", r.err)
-				}
-				break
-			}
-			t.every = pollFirst
-			if err := f.take(ctx, t, r); err != nil {
-				return err
-			}
-			if t.pos.Sealed {
-				f.nextList = time.Time{} // its writer begins another one
-			}
-		}
-		f.schedule(t, now)
-	}
-	return nil
-}
-
-// schedule says when a stream is asked again.
-func (f *follower) schedule(t *tail, now time.Time) {
-	switch {
-	case t.every == 0:
-		t.every = pollFirst
-	case now.Sub(t.last) > asleepAfter:
-		t.every = pollAsleep
-	default:
-		t.every = min(t.every*5/4, pollIdle)
-	}
-	t.next = now.Add(t.every)
-}
-
-// listEvery is rare when nobody else has written for a while.
-func (f *follower) listEvery() time.Duration {
-	for _, t := range f.tails {
-		if t.id.Node() != f.s.Node() && time.Since(t.last) < busyFor && !t.last.IsZero() {
-			return listBusy
-		}
-	}
-	return listIdle
-}
-
-// rest waits until something is due; false when ctx ended.
-func (f *follower) rest(ctx context.Context) bool {
-	if !sleep(ctx, applyPause) {
-		return false
-	}
-	next := f.nextList
-	for _, t := range f.tails {
-		if !t.pos.Sealed && t.next.Before(next) && !f.s.writing(t.id) {
-			next = t.next
-		}
-	}
-	timer := time.NewTimer(max(time.Until(next), 0))
-	defer timer.Stop()
-	select {
-	case <-f.wake:
-		return true
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -30,6 +30,7 @@ type CheckProgress struct {
 // Kinds of Finding.
 const (
 	FoundDamaged   = "damaged"    // hashes don't fit, or the octets can't be decoded: the entries named are lost, unless Entry is empty
+	FoundUnread    = "unread"     // the store doesn't give the object, though it gives others
 	FoundHole      = "hole"       // a batch is missing in the middle of a stream, and no event says that it was deleted
 	FoundChain     = "chain"      // a batch doesn't follow from the one before
 	FoundAfterSeal = "after-seal" // a batch lies behind the end of its stream

@@ -130,7 +130,10 @@ func (c *checker) stream(ctx context.Context, id StreamID) error {
 			return nil // deleted since it was listed
 		}
 		if r.err != nil {
-			return fmt.Errorf("%s: %w", id.Key(r.seq), r.err)
+			if !c.others(ctx) {
+				return fmt.Errorf("%s: %w", id.Key(r.seq), r.err)
+			}
+			r.finds = append(r.finds, Finding{Key: id.Key(r.seq), Kind: FoundUnread, Detail: r.err.Error()})
 		}
 		c.take(ctx, id, &at, r)
 		return nil
@@ -140,13 +143,16 @@ func (c *checker) stream(ctx context.Context, id StreamID) error {
 	}
 	if !at.Sealed && at.Seq > 0 {
 		f := Finding{Key: id.Key(at.Seq), Kind: FoundUnsealed, Detail: "the stream has no end: its writer lives, or was killed", Harmless: true}
-		if c.o.Repair && c.o.Mine != nil && c.o.Mine(id) {
+		if c.o.Repair && at.Hash != unknownHash && c.o.Mine != nil && c.o.Mine(id) { // what can't be read may be a seal
 			f.Repaired = c.seal(ctx, id, at)
 		}
 		c.found(f)
 	}
 	return nil
 }
+
+// others reports that the store gives other objects than one that it doesn't give: then it is the object that suffers.
+func (c *checker) others(ctx context.Context) bool { return ctx.Err() == nil && c.src.answers(ctx) }
 
 // take puts what was found in one object into the report and looks whether it follows from the one before.
 func (c *checker) take(ctx context.Context, id StreamID, at *Position, r checked) {
@@ -335,6 +341,8 @@ func (c *checker) bigs(ctx context.Context) error {
 				seen[info.Key] = false
 			case errors.Is(err, ErrDamaged):
 				c.found(Finding{Key: info.Key, Kind: FoundDamaged, Entry: e.ID, Detail: err.Error()})
+			case err != nil && c.others(ctx):
+				c.found(Finding{Key: info.Key, Kind: FoundUnread, Entry: e.ID, Detail: err.Error()})
 			case err != nil:
 				return err
 			}

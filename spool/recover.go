@@ -54,11 +54,17 @@ func (f *follower) older(ctx context.Context, positions map[StreamID]Position) (
 			continue
 		}
 		_, head, err := f.src.step(ctx, id, pos.Seq-1)
+		for try := 1; lasting(err) && try < insistTries && sleep(ctx, 50*time.Millisecond<<try); try++ {
+			_, head, err = f.src.step(ctx, id, pos.Seq-1)
+		}
 		switch {
 		case errors.Is(err, blob.ErrNotExist):
 			return fmt.Sprintf("%s was folded, but is not there", id.Key(pos.Seq-1)), nil
 		case errors.Is(err, ErrDamaged), errors.Is(err, blob.ErrUnreadable):
 			f.log.Error("an object of the store is damaged. Run `restante fsck`", "key", id.Key(pos.Seq-1), "err", err)
+		case lasting(err) && ctx.Err() == nil && f.src.answers(ctx):
+			// It was folded already; the heads of other streams tell an older store as well.
+			f.log.Error("an object can't be read", "key", id.Key(pos.Seq-1), "err", err)
 		case err != nil:
 			return "", err
 		case head.Chain != pos.Hash:
