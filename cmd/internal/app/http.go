@@ -26,7 +26,7 @@ func (a *App) startHTTP(context.Context) error {
 			http.Error(w, "not ready: "+strings.Join(reasons, "; "), http.StatusServiceUnavailable)
 			return
 		}
-		fmt.Fprintln(w, "ready")
+		fmt.Fprintln(w, strings.Join(append([]string{"ready"}, a.troubles()...), "; "))
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.reg, promhttp.HandlerOpts{Timeout: 10 * time.Second, MaxRequestsInFlight: 4}))
 	s := &http.Server{
