@@ -2,12 +2,14 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"restante/cmd/internal/admin"
 	"restante/cmd/internal/config"
 	"restante/relay/replay"
 	"restante/spool"
+	"restante/spool/index"
 )
 
 // hosted normalises a domain and checks that it is ours.
@@ -103,8 +105,11 @@ func (b *backend) ReplayRun(ctx context.Context, by string, s admin.Selection, p
 		}
 		progress(admin.Progress{Done: p.Delivered + p.Parked, Total: p.Selected, Parked: p.Parked, Note: p.Outcome})
 	})
-	if err != nil {
-		return nil, err
+	switch {
+	case errors.Is(err, index.ErrNotFound):
+		return nil, admin.Errorf(admin.KindNotFound, "see `restante queue list --state all`", "%w", err)
+	case err != nil:
+		return nil, admin.Errorf(admin.KindFailed, "mend that and run it again: what was not delivered is still kept, see `restante queue list`", "%w", err)
 	}
 	out.Selected, out.Delivered, out.Parked, out.Deferred = sum.Selected, sum.Delivered, sum.Parked, sum.Deferred+sum.Lost
 	out.Skipped, out.Octets = sum.Skipped, sum.Octets

@@ -96,6 +96,9 @@ In a pipe nothing is cut; --json prints one object a line.`,
 			if err := f.finish(); err != nil {
 				return err
 			}
+			if limit < 0 {
+				return admin.Errorf(admin.KindUsage, "write for example --limit 20, or 0 for all", "--limit %d is less than none", limit)
+			}
 			client, err := c.client()
 			if err != nil {
 				return err

@@ -292,7 +292,7 @@ func (s *selectFlags) register(cmd *cobra.Command) {
 
 // selects reports that more was given than a domain.
 func (s *selectFlags) selects() bool {
-	return s.Rcpt != "" || s.since != "" || s.until != "" || len(s.IDs) > 0 || s.Again || s.Rate > 0 || s.To != "" || s.DryRun
+	return s.Rcpt != "" || s.since != "" || s.until != "" || len(s.IDs) > 0 || s.Again || s.Rate != 0 || s.To != "" || s.DryRun
 }
 
 func newReplayRun(c *command) *cobra.Command {
@@ -325,6 +325,9 @@ Exit code 4 when some of it could not be delivered.`,
 
 func (c *command) replayRun(ctx context.Context, client *admin.Client, sel *selectFlags, yes bool) error {
 	var err error
+	if sel.Rate < 0 {
+		return admin.Errorf(admin.KindUsage, "write for example --rate 5", "--rate %d is less than none", sel.Rate)
+	}
 	if sel.Again && !sel.DryRun {
 		if err := c.confirm(yes, "--again delivers mail a second time to people who still have it"); err != nil {
 			return err

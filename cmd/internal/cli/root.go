@@ -92,7 +92,8 @@ Flags of all commands:
 `
 
 func flagError(cmd *cobra.Command, err error) error {
-	return admin.Errorf(admin.KindUsage, "see `"+cmd.CommandPath()+" --help`", "%v", err)
+	text, _, _ := strings.Cut(err.Error(), ": strconv.") // how Go reads numbers is of no use to anybody
+	return admin.Errorf(admin.KindUsage, "see `"+cmd.CommandPath()+" --help`", "%s", text)
 }
 
 // noArgs and argCount are cobra's, with our words and exit code.

@@ -244,7 +244,7 @@ func (d *decoder) flags(c *Config, f Flags) {
 	sub := &decoder{lines: positions{}}
 	sub.table("", raw, reflect.ValueOf(c).Elem())
 	for _, p := range sub.problems {
-		p.Key = "--" + strings.NewReplacer("smtp.", "smtp-", "http.", "http-", "store.url", "store", "admin.", "admin-", "domain.", "", "_", "-").Replace(p.Key)
+		p.Key = "--" + strings.NewReplacer("smtp.", "smtp-", "http.", "http-", "log.", "log-", "store.url", "store", "admin.", "admin-", "domain.", "", "_", "-").Replace(p.Key)
 		d.problems = append(d.problems, p)
 	}
 }
