@@ -24,24 +24,33 @@ func (e *Engine) domain(name string) (*domain, error) {
 }
 
 // Start begins to replay a domain: it ends a pause, lets a manual domain go until it has nothing
-// pending, and tries at once what backs off.
+// pending, and tries at once what backs off. On an error a manual domain that wasn't paused may go until the
+// process ends.
 func (e *Engine) Start(ctx context.Context, domain string, o StartOptions) error {
 	e.mu.Lock()
 	d, err := e.domain(domain)
-	paused := err == nil && d.paused != nil
+	paused, manual := err == nil && d.paused != nil, err == nil && d.Manual
 	e.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	if _, recorded, err := e.o.Index.Paused(ctx, domain); paused || recorded || err != nil {
-		if err := e.Resume(ctx, domain, o.By, o.Reason); err != nil {
+	_, recorded, err := e.o.Index.Paused(ctx, domain)
+	if paused || recorded || err != nil {
+		if err := e.resume(ctx, domain, o.By, o.Reason, true); err != nil {
 			return err
 		}
+		manual = false // it is recorded with that
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	d.started, d.start = true, o
 	e.hasten(d)
+	e.mu.Unlock()
+	if !manual {
+		return nil
+	}
+	if err := e.resume(ctx, domain, o.By, o.Reason, true); err != nil {
+		return fmt.Errorf("replay of %s has begun, but that could not be recorded and ends with this process: %w", domain, err)
+	}
 	return nil
 }
 
@@ -88,14 +97,19 @@ func (e *Engine) Pause(ctx context.Context, domain, by, reason string) error {
 
 // Resume ends a pause.
 func (e *Engine) Resume(ctx context.Context, domain, by, reason string) error {
+	return e.resume(ctx, domain, by, reason, false)
+}
+
+func (e *Engine) resume(ctx context.Context, domain, by, reason string, start bool) error {
 	e.mu.Lock()
 	d, err := e.domain(domain)
+	start = err == nil && d.Manual && (start || d.started)
 	e.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	now := time.Now()
-	ev := spool.Event{Type: spool.ReplayResumed, Domain: domain, By: by, Reason: reason}
+	ev := spool.Event{Type: spool.ReplayResumed, Domain: domain, By: by, Reason: reason, Data: startedData(start)}
 	was, recorded, err := e.o.Index.Paused(ctx, domain)
 	if err != nil {
 		return err

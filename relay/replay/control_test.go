@@ -127,6 +127,45 @@ func TestManualPauseResume(t *testing.T) {
 	}
 }
 
+// TestStartOutlivesTheProcess: a manual domain that was started goes on after a restart until it has nothing pending, and
+// no longer.
+func TestStartOutlivesTheProcess(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	r.options.Domains = []Domain{{Name: testDomain, Manual: true}}
+	r.keepMany(30)
+	stop := r.run()
+	if err := r.engine.Start(t.Context(), testDomain, StartOptions{By: "admin root", Rate: 20}); err != nil {
+		t.Fatal(err)
+	}
+	r.until("some are delivered", func() bool { return r.counts().Delivered > 3 })
+	stop()
+	if r.counts().Delivered == 30 {
+		t.Fatal("the rate of 20/s was not kept")
+	}
+	r.until("the index knows", func() bool {
+		at, err := r.engine.startedAt(t.Context(), testDomain)
+		return err == nil && !at.IsZero()
+	})
+	stop = r.run()
+	r.delivered(30)
+	r.until("the run ends", func() bool { return len(r.noticed(NoticeFinished)) == 1 })
+	late := r.keep("a@b.test", "Subject: x\r\n\r\nx\r\n", "late@"+testDomain)
+	r.until("manual again", func() bool { return r.status().State == StateManual })
+	r.engine.adoptStarts(t.Context())
+	if s := r.status(); s.State != StateManual {
+		t.Errorf("state %s, want what came later to wait", s.State)
+	}
+	stop()
+	r.run()
+	r.engine.adoptStarts(t.Context())
+	if s := r.status(); s.State != StateManual {
+		t.Errorf("state %s after another restart, want what came later to wait", s.State)
+	}
+	delete(r.sent, late)
+	r.exact(0)
+}
+
 // TestWhatWaitsForAnAdminIsNotPending: mail that only an admin's word sends doesn't keep the primary from counting as
 // up, before or after a restart. What replay itself paused for does.
 func TestWhatWaitsForAnAdminIsNotPending(t *testing.T) {

@@ -110,6 +110,7 @@ func (e *Engine) housekeeping(ctx context.Context) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
+		e.adoptStarts(ctx)
 		select {
 		case <-ctx.Done():
 			return

@@ -95,6 +95,7 @@ type Index interface {
 	Summary(ctx context.Context, domain string) (index.Summary, error)
 	Known(ctx context.Context, address string) (bool, error)
 	Paused(ctx context.Context, domain string) (spool.Event, bool, error)
+	Resumed(ctx context.Context, domain string) (spool.Event, bool, error)
 	Changed() <-chan struct{} // closed at the next change
 }
 
@@ -221,7 +222,7 @@ type Parked struct {
 	Reason  string    `json:"reason,omitempty"`
 }
 
-// StartOptions are for Start. Rate and Connections hold until the domain has nothing pending.
+// StartOptions are for Start. Rate and Connections hold until the domain has nothing pending, or the process ends.
 type StartOptions struct {
 	By          string
 	Reason      string

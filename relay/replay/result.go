@@ -326,7 +326,7 @@ func (a *after) handleRefusals(w *worker, j *job, rs []refusal, envelope bool, v
 		g.drop(d)
 		g.wakeFeeder()
 		e.log.Warn("replay of a domain pauses", "domain", d.name, "reason", reason, "next_trial", d.paused.retryAt)
-		a.notes = append(a.notes, spool.Event{Type: spool.ReplayPaused, By: by, Domain: d.name, Reason: reason})
+		a.notes = append(a.notes, spool.Event{Type: spool.ReplayPaused, By: by, Domain: d.name, Reason: reason, Data: startedData(d.Manual && d.started)})
 		a.notices = append(a.notices, Notice{Kind: NoticePaused, Time: now, Domain: d.name, Entry: last.pair.Entry, Address: last.pair.Address, Reply: text, Reason: reason})
 	}
 }
@@ -346,7 +346,7 @@ func (a *after) accepted(g *group, d *domain, now time.Time) {
 	d.released = now
 	d.rewind()
 	e.log.Info("replay of a domain goes on: a message was accepted", "domain", d.name)
-	a.notes = append(a.notes, spool.Event{Type: spool.ReplayResumed, By: by, Domain: d.name, Reason: "a message was accepted"})
+	a.notes = append(a.notes, spool.Event{Type: spool.ReplayResumed, By: by, Domain: d.name, Reason: "a message was accepted", Data: startedData(d.Manual && d.started)})
 	a.notices = append(a.notices, Notice{Kind: NoticeResumed, Time: now, Domain: d.name, Reason: "a message was accepted"})
 }
 

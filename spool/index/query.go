@@ -410,6 +410,11 @@ func (x *Index) Paused(ctx context.Context, domain string) (spool.Event, bool, e
 	return x.flag(ctx, flagPause, domain, spool.ReplayPaused)
 }
 
+// Resumed returns the ReplayResumed event of a domain, if the last word on its replay was one.
+func (x *Index) Resumed(ctx context.Context, domain string) (spool.Event, bool, error) {
+	return x.flag(ctx, flagPause, domain, spool.ReplayResumed)
+}
+
 // Offered returns the last Offered event of a domain, if there is one.
 func (x *Index) Offered(ctx context.Context, domain string) (spool.Event, bool, error) {
 	return x.flag(ctx, flagOffers, domain, spool.Offered)
