@@ -2,10 +2,13 @@ package config
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -152,6 +155,9 @@ func (d *decoder) domain(c *Config, i int, seen map[string]int) {
 			d.bad(key+".primary", `write "mail.example.com", "192.0.2.1:25", "[2001:db8::1]:25" or "mx"`, "%v", err)
 			continue
 		}
+		if c.listensAt(p) {
+			d.bad(key+".primary", "write the mail server that this machine stands behind", "%s is this machine itself, mail would go round in a circle", text)
+		}
 		dom.Primaries = append(dom.Primaries, p)
 	}
 	if slices.ContainsFunc(dom.Primaries, func(p Primary) bool { return p.MX }) && len(dom.Primaries) > 1 {
@@ -168,6 +174,29 @@ func (d *decoder) domain(c *Config, i int, seen map[string]int) {
 			d.bad(key+".tls_ca", "write the path of a file with PEM certificates", "%v", err)
 		}
 	}
+}
+
+// listensAt reports that a primary is where we take mail, as far as the configuration shows it.
+func (c *Config) listensAt(p Primary) bool {
+	if p.MX {
+		return false
+	}
+	addr, err := netip.ParseAddr(p.Host)
+	return slices.ContainsFunc(c.SMTP.Listen, func(listen string) bool {
+		host, port, cut := net.SplitHostPort(listen)
+		if cut != nil || port != strconv.Itoa(p.Port) {
+			return false
+		}
+		at, bad := netip.ParseAddr(host)
+		switch {
+		case err != nil: // a name
+			return strings.EqualFold(strings.TrimSuffix(p.Host, "."), c.Hostname)
+		case host == "" || bad == nil && at.IsUnspecified():
+			return addr.IsLoopback()
+		default:
+			return bad == nil && at == addr
+		}
+	})
 }
 
 func (d *decoder) recipients(key string, dom *Domain) {
