@@ -83,6 +83,8 @@ type Step struct {
 	Entries  []Located
 	Events   []Event
 	Cluster  string
+	Break    string // why the chain is broken here, "" when the batch is sound and follows the one before
+	Damaged  bool   // Entries or Events are what could be read of it, perhaps not all
 }
 
 // Fold is what follows all streams; package index is one.

@@ -338,32 +338,20 @@ func (f *follower) take(ctx context.Context, t *tail, r read) error {
 		f.log.Error("an object of the store is damaged; what can be read of it is used. Run `restante fsck`", "key", t.id.Key(r.seq), "readable", len(r.step.Entries), "err", r.err)
 		if r.step.Position == (Position{}) {
 			r.step.Position = Position{Seq: r.seq + 1, Hash: unknownHash}
+			r.step.Damaged = true
 		}
+		r.step.Break = r.err.Error()
 	}
 	if r.step.Cluster != "" && r.step.Cluster != f.s.Cluster() {
 		f.log.Error("an object of another cluster lies in this store and is passed over", "key", t.id.Key(r.seq), "cluster", r.step.Cluster)
 		r.step.Entries, r.step.Events = nil, nil
 	}
 	r.step.Cluster = f.s.Cluster()
-	f.chain(t, r)
+	f.chain(t, &r)
 	t.pos = r.step.Position
 	t.broken = t.pos.Hash == unknownHash
 	t.last = time.Now()
 	return f.add(ctx, r.step)
-}
-
-// chain looks whether an object follows from the one before.
-func (f *follower) chain(t *tail, r read) {
-	if r.head == nil || t.broken || r.seq != t.pos.Seq {
-		return // unreadable, or retention has deleted what was before
-	}
-	want := t.pos.Hash
-	if want == "" {
-		want = batch.Genesis(r.head.Cluster, t.id.String())
-	}
-	if r.head.Prev != want {
-		f.log.Error("a stream's chain is broken: what was read before is not what this batch follows. Run `restante fsck`", "key", t.id.Key(r.seq), "prev", r.head.Prev, "want", want)
-	}
 }
 
 // add queues a step for the fold.

@@ -223,3 +223,22 @@ func (o objects) seqs(ctx context.Context, id StreamID, from uint64, strange fun
 	}
 	return all, nil
 }
+
+// chain looks whether an object follows from the one before. What is missing between the two is for the
+// fold to judge, which knows what retention has deleted.
+func (f *follower) chain(t *tail, r *read) {
+	if r.head == nil || t.broken || r.seq != t.pos.Seq {
+		return
+	}
+	want := t.pos.Hash
+	if want == "" {
+		want = batch.Genesis(r.head.Cluster, t.id.String())
+	}
+	if r.head.Prev == want {
+		return
+	}
+	f.log.Error("a stream's chain is broken: what was read before is not what this batch follows. Run `restante fsck`", "key", t.id.Key(r.seq), "prev", r.head.Prev, "want", want)
+	if r.step.Break == "" {
+		r.step.Break = "it doesn't follow the batch that was read before it"
+	}
+}
