@@ -66,6 +66,7 @@ type txn struct {
 	moved   map[*outage]*move
 	counts  map[countKey]bool // changed
 	changed bool
+	stray   bool
 	nPairs  int
 	nEvents int
 }
@@ -100,6 +101,9 @@ func (x *Index) Apply(ctx context.Context, steps []spool.Step) error {
 		return errors.Join(fmt.Errorf("index: %w", err), x.reload(ctx))
 	}
 	x.publish()
+	if t.stray {
+		x.straying.Add(1)
+	}
 	if t.changed {
 		x.announce()
 	}
@@ -158,13 +162,16 @@ func (t *txn) positions(steps []spool.Step) ([]spool.Step, error) {
 		if s.Position.Seq <= row.pos.Seq && row.pos.Hash != "" {
 			continue
 		}
+		if err := t.follows(row, &s); err != nil {
+			return nil, err
+		}
 		row.pos = s.Position
 		touched[s.Stream] = row
 		fresh = append(fresh, s)
 	}
 	for _, row := range touched {
-		_, err := t.x.exec(t.ctx, "UPDATE stream SET seq=?, hash=?, sealed=? WHERE n=?",
-			int64(row.pos.Seq), row.pos.Hash, row.pos.Sealed, row.n)
+		_, err := t.x.exec(t.ctx, "UPDATE stream SET seq=?, hash=?, sealed=?, first=?, last=? WHERE n=?",
+			int64(row.pos.Seq), row.pos.Hash, row.pos.Sealed, row.first, row.last, row.n)
 		if err != nil {
 			return nil, err
 		}
@@ -176,11 +183,11 @@ func (t *txn) stream(id spool.StreamID) (*streamRow, error) {
 	if row := t.st.streams[id]; row != nil {
 		return row, nil
 	}
-	res, err := t.x.exec(t.ctx, "INSERT INTO stream(ledger,name,seq,hash,sealed) VALUES(?,?,0,'',0)", id.Ledger, id.Name)
+	res, err := t.x.exec(t.ctx, "INSERT INTO stream(ledger,name,seq,hash,sealed,first,last) VALUES(?,?,0,'',0,0,0)", id.Ledger, id.Name)
 	if err != nil {
 		return nil, err
 	}
-	row := &streamRow{}
+	row := &streamRow{first: began(id), last: began(id)}
 	if row.n, err = res.LastInsertId(); err != nil {
 		return nil, err
 	}
@@ -276,7 +283,7 @@ func (t *txn) batch(s *spool.Step) error {
 		}
 		ids = append(ids, keys[i].Bytes())
 	}
-	res, err := t.x.exec(t.ctx, "INSERT OR IGNORE INTO batch VALUES(?,?,?,0,?,?)", row.n, seq, len(s.Entries), low[:], high[:])
+	res, err := t.x.exec(t.ctx, "INSERT OR IGNORE INTO batch VALUES(?,?,?,0,?,?,0)", row.n, seq, len(s.Entries), low[:], high[:])
 	if err != nil {
 		return err
 	}
@@ -290,6 +297,7 @@ func (t *txn) batch(s *spool.Step) error {
 	if err != nil {
 		return err
 	}
+	named := 0
 	b := t.x.newBulk("INSERT INTO entry(id,stream,seq,offset,length,flags,kind,received,size,sender,subject,more) VALUES ", 12)
 	for i, l := range s.Entries {
 		if have[keys[i]] {
@@ -313,6 +321,10 @@ func (t *txn) batch(s *spool.Step) error {
 		if err := t.newPairs(keys[i], l.Entry); err != nil {
 			return err
 		}
+		named += pairsOf(l.Entry)
+	}
+	if _, err := t.x.exec(t.ctx, "UPDATE batch SET pairs=? WHERE stream=? AND seq=?", int64(named), row.n, seq); err != nil {
+		return err
 	}
 	return b.flush(t.ctx)
 }
@@ -333,8 +345,9 @@ func (t *txn) newPairs(k key, e *spool.Entry) error {
 	t.changed = true
 	if k.Compare(t.st.waiting) <= 0 {
 		t.full[k] = true
+		t.stray = true
 	}
-	if e.Kind != spool.Held && e.Kind != spool.Outbound {
+	if pairsOf(e) == 0 {
 		return nil
 	}
 	for i, r := range e.Rcpts {
@@ -367,6 +380,9 @@ func (t *txn) loadPairs() error {
 	waiting := t.st.waiting
 	for _, r := range t.records {
 		k := pairKey{r.entry, r.ev.Rcpt}
+		if t.pairs[k] == nil && aboutPair(r.ev.Type) {
+			t.stray = true
+		}
 		if p := t.pairs[k]; p == nil && r.entry.Compare(t.st.waiting) > 0 {
 			// An Erased or Opened of a known entry without pairs raises it too: that costs a look, no more.
 			t.st.waiting = r.entry

@@ -189,4 +189,25 @@ func TestMillion(t *testing.T) {
 	if err != nil || o.Counts.Delivered != int64(n) {
 		t.Fatalf("%+v %v", o, err)
 	}
+	for _, times := range []string{"first", "second"} {
+		w = time.Now()
+		r, err := x.Tally(ctx, o.ID)
+		if err != nil || r.Counts != o.Counts || r.Unaccounted != 0 || len(r.Chain) != 0 {
+			t.Fatalf("%+v %v", r, err)
+		}
+		t.Logf("%s tally %v, %s", times, time.Since(w), rss())
+	}
+	w = time.Now()
+	n = 0
+	for f := (Filter{Outage: o.ID, Limit: 1000}); ; {
+		page, next, err := x.List(ctx, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n += len(page); next == "" {
+			break
+		}
+		f.After = next
+	}
+	t.Logf("all %d pairs listed in %v, %s", n, time.Since(w), rss())
 }

@@ -79,7 +79,7 @@ func (t *txn) deleteBatch(ev *spool.Event, id spool.StreamID, seq int64) error {
 	if err != nil && !errors.Is(err, sql.ErrNoRows) || gone {
 		return err
 	}
-	if _, err := t.x.exec(t.ctx, "INSERT OR REPLACE INTO batch VALUES(?,?,0,1,NULL,NULL)", row.n, seq); err != nil {
+	if _, err := t.x.exec(t.ctx, "INSERT OR REPLACE INTO batch VALUES(?,?,0,1,NULL,NULL,0)", row.n, seq); err != nil {
 		return err
 	}
 	big, err := json.Marshal(ev.Data["big"])
@@ -166,7 +166,8 @@ func (t *txn) addSum(s sum) error {
 	}
 	t.st.counts[k] += s.Pairs
 	t.counts[k] = true
-	return nil
+	_, err = t.x.exec(t.ctx, "INSERT INTO gone VALUES(?,?,?,?) ON CONFLICT DO UPDATE SET pairs=pairs+excluded.pairs", k.domain, k.outage, int64(n), s.Pairs)
+	return err
 }
 
 // batchSums reads the pairs of a batch and adds them up.

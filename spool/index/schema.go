@@ -20,7 +20,7 @@ import (
 
 // schemaVersion changes with the tables or the fold rules; an index of another version is thrown
 // away and folded again.
-const schemaVersion = "1"
+const schemaVersion = "2"
 
 // Octets in a page cache, as SQLite's negative KiB. They bound the memory: the pages that the fold
 // touches lie close together, since ids grow with time.
@@ -32,7 +32,10 @@ const (
 const schema = `
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE stream(n INTEGER PRIMARY KEY, ledger INTEGER NOT NULL, name TEXT NOT NULL,
-	seq INTEGER NOT NULL, hash TEXT NOT NULL, sealed INTEGER NOT NULL, UNIQUE(ledger, name));
+	seq INTEGER NOT NULL, hash TEXT NOT NULL, sealed INTEGER NOT NULL,
+	first INTEGER NOT NULL, last INTEGER NOT NULL, broken INTEGER, why TEXT, UNIQUE(ledger, name));
+CREATE TABLE gap(stream INTEGER, seq INTEGER, upto INTEGER NOT NULL, why TEXT NOT NULL,
+	after INTEGER NOT NULL, before INTEGER NOT NULL, PRIMARY KEY(stream, seq)) WITHOUT ROWID;
 CREATE TABLE domain(n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE outage(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, domain INTEGER NOT NULL,
 	opened INTEGER NOT NULL, closed INTEGER NOT NULL, reason TEXT NOT NULL,
@@ -40,8 +43,10 @@ CREATE TABLE outage(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, domain INTEG
 	gfirst INTEGER NOT NULL, glast INTEGER NOT NULL);
 CREATE TABLE count(domain INTEGER, outage INTEGER, state INTEGER, pairs INTEGER NOT NULL,
 	PRIMARY KEY(domain, outage, state)) WITHOUT ROWID;
+CREATE TABLE gone(domain INTEGER, outage INTEGER, state INTEGER, pairs INTEGER NOT NULL,
+	PRIMARY KEY(domain, outage, state)) WITHOUT ROWID;
 CREATE TABLE batch(stream INTEGER, seq INTEGER, entries INTEGER NOT NULL, deleted INTEGER NOT NULL,
-	low BLOB, high BLOB, PRIMARY KEY(stream, seq)) WITHOUT ROWID;
+	low BLOB, high BLOB, pairs INTEGER NOT NULL, PRIMARY KEY(stream, seq)) WITHOUT ROWID;
 CREATE TABLE entry(id BLOB PRIMARY KEY, stream INTEGER NOT NULL, seq INTEGER NOT NULL,
 	offset INTEGER NOT NULL, length INTEGER NOT NULL, flags INTEGER NOT NULL, kind TEXT NOT NULL,
 	received INTEGER NOT NULL, size INTEGER NOT NULL, sender TEXT NOT NULL, subject TEXT NOT NULL,
@@ -81,6 +86,9 @@ type Index struct {
 
 	changeMu sync.Mutex
 	changed  chan struct{}
+
+	straying atomic.Int64 // grows when an event came before its entry, or the other way
+	surplus  atomic.Pointer[surplus]
 
 	lagMu    sync.Mutex
 	lag      int
@@ -197,7 +205,7 @@ func (x *Index) Reset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range []string{"stream", "domain", "outage", "count", "batch", "entry", "pair", "erasure", "deletion", "flag", "known"} {
+	for _, t := range []string{"stream", "domain", "outage", "count", "gone", "gap", "batch", "entry", "pair", "erasure", "deletion", "flag", "known"} {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+t); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}

@@ -18,8 +18,11 @@ type countKey struct {
 }
 
 type streamRow struct {
-	n   int64
-	pos spool.Position
+	n           int64
+	pos         spool.Position
+	first, last int64 // ns: when what it holds happened
+	broken      bool  // the first break of its chain is noted
+	gap         bool  // the last that was read left a gap, and nothing dated has come behind it
 }
 
 // state is what the writer keeps in memory: small tables, all of them also in the file. Only the
@@ -61,11 +64,11 @@ func (x *Index) load(ctx context.Context) (*state, error) {
 	if _, err := hex.Decode(st.waiting[:], []byte(waiting)); err != nil {
 		return nil, err
 	}
-	err := each(ctx, x.conn, "SELECT n, ledger, name, seq, hash, sealed FROM stream", func(r *sql.Rows) error {
+	err := each(ctx, x.conn, "SELECT n, ledger, name, seq, hash, sealed, first, last, broken IS NOT NULL, EXISTS(SELECT 1 FROM gap WHERE gap.stream=stream.n AND gap.before=0) FROM stream", func(r *sql.Rows) error {
 		var id spool.StreamID
 		var row streamRow
 		var seq int64
-		err := r.Scan(&row.n, &id.Ledger, &id.Name, &seq, &row.pos.Hash, &row.pos.Sealed)
+		err := r.Scan(&row.n, &id.Ledger, &id.Name, &seq, &row.pos.Hash, &row.pos.Sealed, &row.first, &row.last, &row.broken, &row.gap)
 		row.pos.Seq = uint64(seq)
 		st.streams[id] = &row
 		return err
