@@ -40,8 +40,10 @@ func TestMachineIsLostWithAllItsDisks(t *testing.T) {
 		t.Fatal(sent)
 	}
 	puts, err := n.Metric(t.Context(), "restante_spool_batches_total", `stream="mail"`)
-	if err != nil || puts > 40 {
-		t.Errorf("%v mail batches for 1,000 messages, want at most 40 (%v)", puts, err)
+	// How few it can be is measured by mxbench and held by the spool's own tests in false time; here, on a
+	// machine that may be busy, only that sessions share their batches at all.
+	if err != nil || puts > 200 {
+		t.Errorf("%v mail batches for 1,000 messages from 50 sessions (%v)", puts, err)
 	}
 	t.Logf("%v in %v batches", sent, puts)
 	if err := n.Kill(); err != nil {
