@@ -18,11 +18,38 @@ const (
 	disposableMax = 500  // batches that one run deletes
 	redeleteFor   = 30 * 24 * time.Hour
 	rewriteTries  = 5
+
+	clockBound = time.Hour // by how much the wall clock may go another way than the monotonic one
 )
 
-// Retain does one run of retention: pairs past their term expire, batches with only ended pairs past
-// their terms are deleted, deletions and erasures that were begun are finished. A batch is deleted only
-// after an event that names it is durable. Ledgers are never deleted. Call it now and then, with Follow
+// ErrClock: the wall clock has jumped since the start, and what is past its term is judged by it.
+var ErrClock = errors.New("the clock has jumped")
+
+// epoch is the start of a process by both clocks.
+type epoch struct {
+	wall      time.Time // without a monotonic reading
+	monotonic time.Time
+}
+
+func newEpoch() epoch {
+	now := time.Now()
+	return epoch{wall: now.Round(0), monotonic: now}
+}
+
+// jumped returns ErrClock when the wall clock has gone another way since then than the monotonic one. That covers
+// the time since the last run too: the jump that was refused then isn't believed an hour later.
+func (e epoch) jumped(now time.Time) error {
+	off := now.Round(0).Sub(e.wall) - now.Sub(e.monotonic)
+	if off.Abs() <= clockBound {
+		return nil
+	}
+	return fmt.Errorf("%w by %s since this process began: nothing expires and nothing is deleted. Set the clock right; if it is right now, restart", ErrClock, off.Round(time.Second))
+}
+
+// Retain does one run of retention: pairs past their term expire, batches with only pairs that had ended before the run, past
+// their terms, are deleted, deletions and erasures that were begun are finished. A batch is deleted only
+// after an event that names it is durable. Ledgers are never deleted. While the wall clock and the monotonic one
+// disagree about the time since Open, nothing expires and no batch goes (ErrClock). Call it now and then, with Follow
 // running; when there is nothing to do it costs no request.
 func (s *Spool) Retain(ctx context.Context, h Holdings, terms func(domain string) Terms) (RetainReport, error) {
 	var rep RetainReport
@@ -60,7 +87,40 @@ func (s *Spool) retain(ctx context.Context, h Holdings, terms func(string) Terms
 	if err := s.Sync(ctx); err != nil {
 		return err
 	}
+	begun, err := h.Erasures(ctx)
+	if err != nil {
+		return err
+	}
+	rep.Erased, err = s.rewrite(ctx, "retention", begun)
+	if err != nil {
+		return err
+	}
 	now := time.Now()
+	if err := s.epoch.jumped(now); err != nil {
+		s.o.Metrics.alert("clock-jumped")
+		return fmt.Errorf("retention: %w", err)
+	}
+	// Before anything expires: a batch goes with a later run than its last pair, so that a mistake can still be seen.
+	disposable, err := h.Disposable(ctx, now, terms, disposableMax)
+	if err != nil {
+		return err
+	}
+	if err := s.expire(ctx, h, terms, now, rep); err != nil {
+		return err
+	}
+	for _, d := range disposable {
+		if !lease.Valid() {
+			return errors.New("retention: the lease was lost; the next run goes on")
+		}
+		if err := s.dispose(ctx, d, rep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expire ends the pairs that are past their terms.
+func (s *Spool) expire(ctx context.Context, h Holdings, terms func(string) Terms, now time.Time, rep *RetainReport) error {
 	overdue, err := h.Overdue(ctx, now, terms, overdueMax)
 	if err != nil {
 		return err
@@ -80,25 +140,7 @@ func (s *Spool) retain(ctx context.Context, h Holdings, terms func(string) Terms
 		}
 		rep.Expired += len(page)
 	}
-	disposable, err := h.Disposable(ctx, now, terms, disposableMax)
-	if err != nil {
-		return err
-	}
-	for _, d := range disposable {
-		if !lease.Valid() {
-			return errors.New("retention: the lease was lost; the next run goes on")
-		}
-		if err := s.dispose(ctx, d, rep); err != nil {
-			return err
-		}
-	}
-	begun, err := h.Erasures(ctx)
-	if err != nil {
-		return err
-	}
-	n, err := s.rewrite(ctx, "retention", begun)
-	rep.Erased += n
-	return err
+	return nil
 }
 
 func days(d time.Duration) string {

@@ -20,6 +20,7 @@ type Spool struct {
 	o       Options
 	log     *slog.Logger
 	process string // ULID of this start
+	epoch   epoch
 	lock    *os.File
 	codec   *batch.Codec
 	vigil   *vigil
@@ -57,7 +58,7 @@ func Open(ctx context.Context, o Options) (*Spool, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Spool{o: o, log: o.Log, process: NewID(), codec: batch.New(), bigs: make(chan struct{}, bigsMax)}
+	s := &Spool{o: o, log: o.Log, process: NewID(), epoch: newEpoch(), codec: batch.New(), bigs: make(chan struct{}, bigsMax)}
 	s.leases.held = map[string]*Lease{}
 	if err := s.openDataDir(); err != nil {
 		if s.lock != nil {
