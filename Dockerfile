@@ -17,7 +17,7 @@ COPY --from=build --chown=65532:65532 /state /
 USER 65532:65532
 VOLUME /var/lib/restante
 # An unprivileged port inside; publish it as 25. Credentials come by environment or mounted files, never by the image.
-EXPOSE 2525 8080
+EXPOSE 2525
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["/usr/bin/restante", "health"]
 ENTRYPOINT ["/usr/bin/restante"]
 CMD ["serve", "--config", "/etc/restante/restante.toml", "--smtp-listen", "0.0.0.0:2525"]
