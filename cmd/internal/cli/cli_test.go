@@ -296,6 +296,18 @@ func TestReplayLooks(t *testing.T) {
 	}
 }
 
+// TestHandedOver: watching goes on while replay is running, whatever its counts say.
+func TestHandedOver(t *testing.T) {
+	for state, want := range map[string]bool{"running": false, "canary": false, "idle": true, "paused": true} {
+		if handedOver(admin.Replay{State: state, Done: 2368, Total: 2368}) != want {
+			t.Errorf("%s: not %t", state, want)
+		}
+	}
+	if handedOver(admin.Replay{State: "paused", Done: 1, Total: 2}) {
+		t.Error("one is left")
+	}
+}
+
 // TestUnfitStore: one reason is told once.
 func TestUnfitStore(t *testing.T) {
 	err := unfit(&admin.StoreState{URL: "s3://b/p", Error: "s3://b/p: put prove/x: no such bucket\ndelete prove/x: no such bucket"})

@@ -215,10 +215,16 @@ func (c *command) watchReplay(ctx context.Context, client *admin.Client, domain 
 		}
 		done := true
 		for _, r := range list {
-			done = done && r.Done >= r.Total
+			done = done && handedOver(r)
 		}
 		return untilDone && done, err
 	})
+}
+
+// handedOver reports that nothing is left. While it is running the index lags behind, and what it shows as pending
+// may be nothing too early.
+func handedOver(r admin.Replay) bool {
+	return r.Done >= r.Total && r.State != "running" && r.State != "canary"
 }
 
 func (e *Env) printReplay(w io.Writer, list []admin.Replay) {
