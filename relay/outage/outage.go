@@ -4,6 +4,10 @@
 //
 // An outage is two events in the ledger; what belongs to it is for the index to say. Its id is the day it
 // began on, in UTC, and the domain, "2026-11-21-example.com", with "-2" and so on for further ones of that day.
+//
+// A primary may be up for one node and down for another. An outage is therefore closed by the node that opened it, which
+// says every renewEvery that it is still there, and by others only when that has been silent for goneAfter.
+//
 // The Keeper also records the declarations of admins and brings those of other nodes into force here.
 package outage
 
@@ -34,6 +38,7 @@ type Index interface {
 	OutageOpen(domain string) (id string, ok bool)
 	Outages(ctx context.Context, domain string) ([]index.Outage, error)
 	Summary(ctx context.Context, domain string) (index.Summary, error)
+	OutageOpened(ctx context.Context, domain string) (spool.Event, bool, error) // the last such event
 	Declarations(ctx context.Context) ([]spool.Event, error)
 	Changed() <-chan struct{} // closed at the next change
 	// Lag is how many batches are known of and not yet folded, and since when the oldest waits; zero when
@@ -61,6 +66,11 @@ const (
 	// sweepEvery is the time between two looks for pending pairs that are in no outage: what a killed
 	// process kept and didn't tell.
 	sweepEvery = 30 * time.Second
+	// renewEvery is the time between two words of a node that an outage that it opened is still open: about 140
+	// events a day, which go with the next batch.
+	renewEvery = 10 * time.Minute
+	// goneAfter is how long after the last such word the node counts as gone.
+	goneAfter = 35 * time.Minute
 	// MaxDeclared is the longest that a declaration may last.
 	MaxDeclared = 31 * 24 * time.Hour
 	// recordTime bounds one attempt to record an outage.
@@ -72,6 +82,8 @@ type Options struct {
 	Ledger Ledger
 	Index  Index
 	Health Health
+	// Node names this node among those that share the ledger. "": there are no others.
+	Node string
 	// Linger says how long after the last kept entry the outage of a domain stays open; longer than the
 	// default makes sense where everything is kept (when_up = "spool"). nil, or 0 from it: Linger.
 	Linger func(domain string) time.Duration
@@ -90,6 +102,8 @@ type Keeper struct {
 	want     map[string]string    // domains whose outage is to be opened, with the reason
 	opened   map[string]string    // id by domain: recorded, perhaps not folded yet
 	closed   map[string]string    // likewise
+	ours     map[string]string    // id by domain: opened by this process
+	renewed  map[string]time.Time // by domain: when we last said that it is open
 	kept     map[string]time.Time // when an entry was last kept
 	followed map[string]bool      // targets of declarations in force that the index has shown
 	touched  map[string]time.Time // when a target was last declared or ended here
@@ -107,7 +121,7 @@ func New(o Options) (*Keeper, error) {
 		o: o, log: o.Log, wake: make(chan struct{}, 1),
 		want: make(map[string]string), opened: make(map[string]string), closed: make(map[string]string),
 		kept: make(map[string]time.Time), followed: make(map[string]bool),
-		touched: make(map[string]time.Time),
+		touched: make(map[string]time.Time), ours: make(map[string]string), renewed: make(map[string]time.Time),
 	}
 	o.Health.Subscribe(func(c health.Change) {
 		if c.After.State == health.Down {
@@ -197,6 +211,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		if disowned || time.Since(swept) >= sweepEvery {
 			swept = time.Now()
 			k.report(ctx, "looking for kept mail outside of outages failed", k.sweep(ctx))
+			k.report(ctx, "an outage could not be renewed", k.renew(ctx))
 		}
 		k.report(ctx, "outage can't be recorded, trying again", k.openWanted(ctx))
 		k.report(ctx, "outage can't be closed, trying again", k.closeEnded(ctx))
@@ -281,7 +296,7 @@ func (k *Keeper) openWanted(ctx context.Context) error {
 			delete(k.want, d)
 			continue
 		}
-		evs = append(evs, spool.Event{Type: spool.OutageOpened, By: "health", Domain: d, Reason: spool.Printable(reason)})
+		evs = append(evs, spool.Event{Type: spool.OutageOpened, By: "health", Domain: d, Reason: spool.Printable(reason), Data: k.nodeData()})
 	}
 	k.mu.Unlock()
 	if len(evs) == 0 {
@@ -302,7 +317,7 @@ func (k *Keeper) openWanted(ctx context.Context) error {
 	}
 	k.mu.Lock()
 	for _, ev := range evs {
-		k.opened[ev.Domain] = ev.Outage
+		k.opened[ev.Domain], k.ours[ev.Domain], k.renewed[ev.Domain] = ev.Outage, ev.Outage, time.Now()
 		delete(k.want, ev.Domain)
 	}
 	k.mu.Unlock()
@@ -363,6 +378,11 @@ func (k *Keeper) closeEnded(ctx context.Context) error {
 		}
 		if s.All.Pending > 0 {
 			continue
+		}
+		if mine, last, err := k.mine(ctx, d, id); err != nil {
+			return err
+		} else if !mine && time.Since(last) < goneAfter {
+			continue // another node may see the primary as down
 		}
 		evs = append(evs, spool.Event{Type: spool.OutageClosed, By: "health", Domain: d, Outage: id})
 	}

@@ -26,6 +26,7 @@ type world struct {
 	lag      time.Duration
 	outages  []index.Outage
 	declared map[string]spool.Event
+	opener   map[string]spool.Event
 	flagged  map[string]time.Time // the last Declared or DeclareEnded
 	pending  map[string]int64
 	changed  chan struct{}
@@ -41,7 +42,7 @@ type world struct {
 
 func newWorld(domains ...string) *world {
 	w := &world{
-		lag: 500 * time.Millisecond, declared: map[string]spool.Event{}, flagged: map[string]time.Time{}, pending: map[string]int64{}, changed: make(chan struct{}),
+		lag: 500 * time.Millisecond, declared: map[string]spool.Event{}, flagged: map[string]time.Time{}, opener: map[string]spool.Event{}, pending: map[string]int64{}, changed: make(chan struct{}),
 		states: map[string]health.Record{}, force: map[string]health.Declaration{},
 	}
 	for _, d := range domains {
@@ -70,6 +71,12 @@ func (w *world) Note(evs ...spool.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.noted = append(w.noted, evs...)
+	for _, ev := range evs {
+		ev.Time = time.Now()
+		if ev.Type == spool.OutageOpened {
+			time.AfterFunc(w.lag, func() { w.fold(ev) })
+		}
+	}
 }
 
 func (w *world) fold(ev spool.Event) {
@@ -77,6 +84,7 @@ func (w *world) fold(ev spool.Event) {
 	defer w.mu.Unlock()
 	switch ev.Type {
 	case spool.OutageOpened:
+		w.opener[ev.Domain] = ev
 		if slices.ContainsFunc(w.outages, func(o index.Outage) bool { return o.ID == ev.Outage }) {
 			break // the earlier opening stands
 		}
@@ -129,6 +137,13 @@ func (w *world) Summary(_ context.Context, domain string) (index.Summary, error)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return index.Summary{Domain: domain, All: index.Counts{Pending: w.pending[domain]}}, nil
+}
+
+func (w *world) OutageOpened(_ context.Context, domain string) (spool.Event, bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ev, ok := w.opener[domain]
+	return ev, ok, nil
 }
 
 func (w *world) Declarations(context.Context) ([]spool.Event, error) {

@@ -15,6 +15,7 @@ const (
 	flagDeclare = "declare" // key: domain or address
 	flagPause   = "pause"   // key: domain
 	flagOffers  = "offers"  // key: domain
+	flagOutage  = "outage"  // key: domain
 )
 
 // flagEvent applies an event that is not about an entry. Each rule is one that doesn't depend on the
@@ -23,6 +24,9 @@ func (t *txn) flagEvent(ev *spool.Event, id key) error {
 	t.changed = true
 	switch ev.Type {
 	case spool.OutageOpened:
+		if err := t.flag(flagOutage, ev.Domain, ev, id); err != nil {
+			return err
+		}
 		return t.outageOpened(ev)
 	case spool.OutageClosed:
 		return t.outageClosed(ev)

@@ -415,6 +415,12 @@ func (x *Index) Resumed(ctx context.Context, domain string) (spool.Event, bool, 
 	return x.flag(ctx, flagPause, domain, spool.ReplayResumed)
 }
 
+// OutageOpened returns the last OutageOpened event of a domain, if there is one: an outage that is still open is told
+// of again and again.
+func (x *Index) OutageOpened(ctx context.Context, domain string) (spool.Event, bool, error) {
+	return x.flag(ctx, flagOutage, domain, spool.OutageOpened)
+}
+
 // Offered returns the last Offered event of a domain, if there is one.
 func (x *Index) Offered(ctx context.Context, domain string) (spool.Event, bool, error) {
 	return x.flag(ctx, flagOffers, domain, spool.Offered)

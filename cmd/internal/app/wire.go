@@ -122,7 +122,7 @@ func (a *App) startRelay(context.Context) error {
 	if a.monitor, err = health.New(o); err != nil {
 		return must("health", err)
 	}
-	if a.keeper, err = outage.New(outage.Options{Ledger: a.spool, Index: a.index, Health: a.monitor, Notify: a.outageEvent, Log: a.log,
+	if a.keeper, err = outage.New(outage.Options{Ledger: a.spool, Index: a.index, Health: a.monitor, Node: a.spool.Node(), Notify: a.outageEvent, Log: a.log,
 		Linger: func(name string) time.Duration {
 			if d, ok := a.cfg.Load().Domain(name); ok && d.WhenUp == pass.WhenUpSpool {
 				return time.Minute
