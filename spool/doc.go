@@ -69,7 +69,8 @@
 // Read every stream of the ledger, then every stream of mail, each from seq 0 until a seal or the first missing
 // key. Objects that retention deleted are named by batch-deleted events. Events about an
 // entry that was not read yet wait for it. Nothing else is needed: index, caches and machines may be gone. The order between streams does
-// not matter; see EventType for what wins.
+// not matter; see EventType for what wins. Where a batch of the ledger is damaged, deliveries may be unknown: replay of all
+// domains is paused by events that name it (Event.Batch) before anybody acts on what was read.
 //
 // # Leases
 //

@@ -30,7 +30,7 @@ const (
 	OutageClosed  EventType = "outage-closed" // Outage
 	Declared      EventType = "declared"      // Domain or Address, Until, Reason: an admin says that the primary is down
 	DeclareEnded  EventType = "declare-ended" // Domain or Address
-	ReplayPaused  EventType = "replay-paused" // Reason
+	ReplayPaused  EventType = "replay-paused" // Reason; Batch when a damaged batch of the ledger is why
 	ReplayResumed EventType = "replay-resumed"
 	Offered       EventType = "offered" // Data: smtpc.Offers as JSON, when it changed; lazy
 	Learned       EventType = "learned" // Address is known good at the primary; lazy

@@ -69,13 +69,16 @@ type follower struct {
 	steps    []Step // read, not yet applied
 	items    int
 	nextList time.Time
-	nextSeal time.Time // when dead streams are sealed, or tried again
+	nextSeal time.Time       // when dead streams are sealed, or tried again
+	early    bool            // the mail, and with it the domains, isn't known yet
+	later    []*tail         // streams of the ledger that go on once it is
+	told     map[string]bool // damaged batches of the ledger for which replay was paused
 }
 
 func newFollower(s *Spool, fold Fold) *follower {
 	return &follower{s: s, fold: fold, log: s.log, src: objects{store: s.o.Store, codec: s.codec, timeout: s.o.Limits.PutTimeout},
 		wake: make(chan struct{}, 1), caughtUp: make(chan struct{}), ended: make(chan struct{}),
-		heads: map[StreamID]uint64{}, applied: map[StreamID]uint64{}, moved: make(chan struct{}), tails: map[StreamID]*tail{}, troubles: map[StreamID]Trouble{}}
+		heads: map[StreamID]uint64{}, applied: map[StreamID]uint64{}, moved: make(chan struct{}), tails: map[StreamID]*tail{}, troubles: map[StreamID]Trouble{}, told: map[string]bool{}}
 }
 
 func (f *follower) run(ctx context.Context) error {
@@ -253,6 +256,7 @@ func (f *follower) catchUp(ctx context.Context, all bool) error {
 		f.log.Info("the index reads the store", "batches", total)
 	}
 	for _, ledger := range []bool{true, false} {
+		f.early = ledger
 		var order []*tail
 		for t := range ahead {
 			if t.id.Ledger == ledger {
@@ -269,6 +273,9 @@ func (f *follower) catchUp(ctx context.Context, all bool) error {
 		if err := f.apply(ctx); err != nil {
 			return err
 		}
+	}
+	if err := f.readLater(ctx, ahead); err != nil {
+		return err
 	}
 	if total > 100 {
 		f.log.Info("the index has read the store", "batches", total, "took", time.Since(start).Round(time.Millisecond))
@@ -342,6 +349,11 @@ func (f *follower) take(ctx context.Context, t *tail, r read) error {
 		}
 		r.step.Break = r.err.Error()
 	}
+	if r.err != nil && t.id.Ledger {
+		if err := f.doubt(ctx, t, t.id.Key(r.seq)); err != nil {
+			return err
+		}
+	}
 	if r.step.Cluster != "" && r.step.Cluster != f.s.Cluster() {
 		f.log.Error("an object of another cluster lies in this store and is passed over", "key", t.id.Key(r.seq), "cluster", r.step.Cluster)
 		r.step.Entries, r.step.Events = nil, nil
@@ -358,6 +370,9 @@ func (f *follower) take(ctx context.Context, t *tail, r read) error {
 func (f *follower) add(ctx context.Context, st Step) error {
 	for _, ev := range st.Events {
 		f.s.clock.seen(ev.Time)
+		if ev.Type == ReplayPaused && ev.Batch != "" {
+			f.told[ev.Batch] = true
+		}
 	}
 	f.steps = append(f.steps, st)
 	f.items += len(st.Entries) + len(st.Events) + 1

@@ -34,7 +34,9 @@ func (f *follower) poll(ctx context.Context, all bool) (complete bool, err error
 				break
 			}
 			t.every = pollFirst
-			if err := f.take(ctx, t, r); err != nil {
+			if err := f.take(ctx, t, r); errors.Is(err, errStuck) {
+				break
+			} else if err != nil {
 				return false, err
 			}
 			if t.pos.Sealed {

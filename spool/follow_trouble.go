@@ -46,7 +46,7 @@ func (s *Spool) Trouble() []Trouble {
 	return list
 }
 
-// errStuck: a stream of mail goes on later.
+// errStuck: a stream goes on later.
 var errStuck = errors.New("the stream is held up by an object that can't be read")
 
 // lasting reports an error that another reading may not have: neither damage nor absence.

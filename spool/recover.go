@@ -110,6 +110,16 @@ func (f *follower) beginAnew(ctx context.Context, why string) (map[StreamID]Posi
 	f.s.o.Metrics.alert("store-older")
 	f.log.Error("the store is older than the index, as if restored from a backup: the index is made anew, and replay waits for `restante replay resume`. "+
 		"Mail that was delivered after the backup may look pending; compare with the primary before you resume", "store", f.s.o.Store.String(), "missing", why)
+	_, err := f.pauseAll(ctx, r, "", "the store is older than what this node knew ("+why+"), as if restored from a backup; see what the primary has, then resume")
+	if err != nil {
+		return nil, err
+	}
+	err = f.retrying(ctx, "its own file", func() error { return r.Reset(ctx) })
+	return map[StreamID]Position{}, err
+}
+
+// pauseAll makes replay of every domain that the fold knows wait for an admin's word.
+func (f *follower) pauseAll(ctx context.Context, r Rebuildable, key, reason string) ([]Event, error) {
 	var domains []string
 	err := f.retrying(ctx, "its own file", func() (err error) {
 		domains, err = r.Domains(ctx)
@@ -120,13 +130,43 @@ func (f *follower) beginAnew(ctx context.Context, why string) (map[StreamID]Posi
 	}
 	var evs []Event
 	for _, d := range domains {
-		evs = append(evs, Event{Type: ReplayPaused, By: "recovery", Domain: d,
-			Reason: "the store is older than what this node knew (" + why + "), as if restored from a backup; see what the primary has, then resume"})
+		evs = append(evs, Event{ID: NewID(), Time: f.s.clock.now(), Type: ReplayPaused, By: "recovery", Domain: d, Batch: key, Reason: reason})
 	}
-	err = f.retrying(ctx, "the ledger", func() error { return f.s.Record(ctx, evs...) })
+	return evs, f.retrying(ctx, "the ledger", func() error { return f.s.Record(ctx, evs...) })
+}
+
+// doubt is called before a damaged batch of the ledger is passed over. Deliveries that stood in it would look
+// pending, and their mail would be sent again: so replay of every domain waits for an admin's word, once for each such
+// batch, and the events that say so are durable before the batch is behind us. At the first reading the domains are known only with the
+// mail: the stream waits for it.
+func (f *follower) doubt(ctx context.Context, t *tail, key string) error {
+	r, ok := f.fold.(Rebuildable)
+	switch {
+	case !ok || f.told[key]:
+		return nil
+	case f.early:
+		f.later = append(f.later, t)
+		return errStuck
+	}
+	f.s.o.Metrics.alert("ledger-damaged")
+	f.log.Error("the ledger is damaged: deliveries may be unknown, and replay waits for `restante replay resume`. Compare with the primary before you resume", "key", key)
+	evs, err := f.pauseAll(ctx, r, key, "the ledger is damaged at "+key+": deliveries may be unknown; see what the primary has, then resume")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	err = f.retrying(ctx, "its own file", func() error { return r.Reset(ctx) })
-	return map[StreamID]Position{}, err
+	f.told[key] = true
+	return f.add(ctx, Step{Events: evs, Cluster: f.s.Cluster()})
+}
+
+// readLater goes on with the streams that waited for the mail.
+func (f *follower) readLater(ctx context.Context, ahead map[*tail][]uint64) error {
+	later := f.later
+	f.later = nil
+	for _, t := range later {
+		seqs := slices.DeleteFunc(ahead[t], func(n uint64) bool { return n < t.pos.Seq })
+		if err := f.readAll(ctx, t, seqs); err != nil {
+			return err
+		}
+	}
+	return f.apply(ctx)
 }
