@@ -17,7 +17,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "restante_accepted_messages_total", Help: "Messages answered 250, by the way they took: passed or kept.",
 		}, []string{"way"}),
 		octets: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "restante_accepted_octets_total", Help: "Octets of messages answered 250, by the way they took.",
+			Name: "restante_accepted_bytes_total", Help: "Octets of messages answered 250, by the way they took.",
 		}, []string{"way"}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "restante_refused_total", Help: "Senders, recipients and messages answered 4xx or 5xx, or with silence (unsettled), by cause.",

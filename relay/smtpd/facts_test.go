@@ -298,7 +298,7 @@ func TestLogAndMetrics(t *testing.T) {
 		"restante_smtp_transactions_total refused": 1, "restante_smtp_transactions_total dropped": 1,
 		"restante_smtp_transactions_total aborted": 1, "restante_smtp_sessions": 0, "restante_smtp_sessions_total": 6,
 		"restante_smtp_recipients_refused_total 550 5.1.1": 1, "restante_smtp_refused_total 452 4.3.1": 1,
-		"restante_smtp_refused_total 554 5.6.0": 1, "restante_smtp_octets_total": 3, "restante_smtp_data_seconds": 1,
+		"restante_smtp_refused_total 554 5.6.0": 1, "restante_smtp_bytes_total": 3, "restante_smtp_data_seconds": 1,
 	} {
 		if got[name] != want {
 			t.Errorf("%s is %v, want %v", name, got[name], want)

@@ -41,7 +41,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		limits: prometheus.NewCounterVec(counter("limited_total",
 			"Sessions refused or ended by a limit, by limit."), []string{"limit"}),
 		handshakes: prometheus.NewCounterVec(counter("tls_handshakes_total", "TLS handshakes, by result."), []string{"result"}),
-		octets:     prometheus.NewCounter(counter("octets_total", "Octets of accepted messages.")),
+		octets:     prometheus.NewCounter(counter("bytes_total", "Octets of accepted messages.")),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "restante_smtp_transaction_seconds",
 			Help: "Time from MAIL to the end of an accepted transaction.", Buckets: prometheus.ExponentialBuckets(0.001, 3, 12)}),
 		handler: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "restante_smtp_data_seconds",

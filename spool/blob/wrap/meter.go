@@ -23,7 +23,7 @@ type Metrics struct {
 //
 //	restante_store_calls_total{op, result}    op: put, get, list, prefixes, delete; result: see Result
 //	restante_store_call_seconds{op}           until the answer is there; of a Get, until its first octet may be read
-//	restante_store_octets_total{direction}    in (put), out (read)
+//	restante_store_bytes_total{direction}     in (put), out (read)
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -32,7 +32,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "restante_store_call_seconds", Help: "Time that calls to the store took.",
 			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60}}, []string{"op"}),
 		octets: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "restante_store_octets_total", Help: "Octets written to and read from the store."}, []string{"direction"}),
+			Name: "restante_store_bytes_total", Help: "Octets written to and read from the store."}, []string{"direction"}),
 	}
 	r.MustRegister(m.calls, m.seconds, m.octets)
 	return m
