@@ -155,7 +155,7 @@ func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16, lastin
 		return f.answer.result(name, stale, lasting)
 	}
 	if stale != nil {
-		r.log.Warn("the resolvers fail, going on with the last answer", "name", name, "type", dns.TypeToString[qtype], "err", f.err)
+		r.log.Warn("the resolvers fail, going on with the last answer", "name", name, "type", dns.TypeToString[qtype], "error", f.err)
 		return stale.result(name, nil, false)
 	}
 	return nil, f.err

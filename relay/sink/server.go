@@ -174,7 +174,7 @@ func (s *Server) accept(l net.Listener) {
 			return
 		}
 		if err != nil { // out of file descriptors, say: it passes
-			s.o.Log.Warn("sink can't accept", "err", err)
+			s.o.Log.Warn("sink can't accept", "error", err)
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}

@@ -89,7 +89,7 @@ func (d *Dialer) Dial(ctx context.Context, t Target) (*Conn, error) {
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		d.log().Info("the primary's TLS handshake failed, going on in plain", "host", failed.Host, "err", why, "for", plainFor)
+		d.log().Info("the primary's TLS handshake failed, going on in plain", "host", failed.Host, "error", why, "for", plainFor)
 	}
 	c, err := d.dial(ctx, t, false)
 	if err == nil && c.offers.StartTLS {

@@ -162,7 +162,7 @@ func status(k Kind) int {
 
 func (s *Server) fail(w http.ResponseWriter, op string, err error) {
 	e := AsError(err)
-	s.log.Debug("admin operation failed", "op", op, "err", err)
+	s.log.Debug("admin operation failed", "op", op, "error", err)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status(e.Kind))
 	s.write(w, answer{Error: e})
@@ -171,7 +171,7 @@ func (s *Server) fail(w http.ResponseWriter, op string, err error) {
 // write sends one line of JSON; a peer that has gone away is no fault of ours.
 func (s *Server) write(w io.Writer, a answer) {
 	if err := json.NewEncoder(w).Encode(a); err != nil {
-		s.log.Debug("admin answer not sent", "err", err)
+		s.log.Debug("admin answer not sent", "error", err)
 	}
 }
 

@@ -186,7 +186,7 @@ func (n *Notifier) deliver(ctx context.Context, what Notice) {
 		var failed []way
 		for _, w := range left {
 			if err := w.send(ctx, what); err != nil {
-				n.o.Log.Warn("notification failed", "way", w.name, "kind", what.Kind, "attempt", i+1, "err", err)
+				n.o.Log.Warn("notification failed", "way", w.name, "kind", what.Kind, "attempt", i+1, "error", err)
 				failed = append(failed, w)
 			}
 		}
@@ -204,7 +204,7 @@ func (n *Notifier) deliver(ctx context.Context, what Notice) {
 func (n *Notifier) once(ctx context.Context, what Notice) {
 	for _, w := range n.ways() {
 		if err := w.send(ctx, what); err != nil {
-			n.o.Log.Warn("notification failed", "way", w.name, "kind", what.Kind, "err", err)
+			n.o.Log.Warn("notification failed", "way", w.name, "kind", what.Kind, "error", err)
 		}
 	}
 }
@@ -331,7 +331,7 @@ func (n *Notifier) beat(ctx context.Context) {
 	for {
 		if c := n.current(); c.HeartbeatURL != "" && (n.o.Healthy == nil || n.o.Healthy()) {
 			if err := n.get(ctx, c); err != nil && ctx.Err() == nil {
-				n.o.Log.Warn("heartbeat failed", "err", err)
+				n.o.Log.Warn("heartbeat failed", "error", err)
 			}
 		}
 		select {
