@@ -35,9 +35,6 @@ func NewClient(path string) *Client {
 	}}}
 }
 
-// Path is the socket.
-func (c *Client) Path() string { return c.path }
-
 // Close lets go of idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
