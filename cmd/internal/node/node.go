@@ -186,19 +186,6 @@ func (n *Node) end(sig os.Signal) error {
 	return nil
 }
 
-// Running reports that it was started and hasn't ended by itself.
-func (n *Node) Running() bool {
-	if n.cmd == nil {
-		return false
-	}
-	select {
-	case <-n.exited:
-		return false
-	default:
-		return true
-	}
-}
-
 // Tail is the end of its log.
 func (n *Node) Tail() string {
 	b, err := os.ReadFile(n.Log())
