@@ -29,7 +29,6 @@ type Conn struct {
 	out    []byte // commands and octets not yet sent
 	in     []byte // for reading messages, made when first needed
 	offers Offers
-	tls    *tls.ConnectionState
 
 	ctx    context.Context // of the call under way
 	broken *Error
@@ -85,7 +84,7 @@ func (c *Conn) quiet() bool {
 	if c.r.Buffered() > 0 || !quiet(rawOf(c.nc)) {
 		return false
 	}
-	if c.tls == nil {
+	if _, ok := c.nc.(*tls.Conn); !ok {
 		return true
 	}
 	// TLS may hold records that it read together with earlier ones. A read whose time is over returns those and doesn't wait.
@@ -329,11 +328,4 @@ func (c *Conn) Reset(ctx context.Context) error {
 	defer c.watch(ctx)()
 	c.open = true
 	return c.rset()
-}
-
-// Noop asks whether the server is there.
-func (c *Conn) Noop(ctx context.Context) error {
-	defer c.watch(ctx)()
-	_, err := c.command(StageNoop, "NOOP")
-	return err
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -169,7 +168,7 @@ func TestStepsKeepOctets(t *testing.T) {
 					}
 				})
 			}
-			if err := c.Noop(t.Context()); err != nil || !c.Alive() {
+			if err := c.Reset(t.Context()); err != nil || !c.Alive() {
 				t.Error(err)
 			}
 			c.Quit()
@@ -508,8 +507,8 @@ func TestRequiredTLS(t *testing.T) {
 				return
 			}
 			defer c.Close()
-			if cs, ok := c.TLSState(); !ok || cs.Version != tls.VersionTLS13 {
-				t.Error("not TLS 1.3")
+			if got := c.Offers().TLS; !strings.HasPrefix(got, "TLS1.3 ") {
+				t.Errorf("%q is not TLS 1.3", got)
 			}
 			send(t, c, Mail{}, Rcpt{Address: "c@d.test"}, "x\r\n")
 		})
@@ -717,7 +716,7 @@ func TestAlive(t *testing.T) {
 		if !c.Alive() {
 			t.Error("not alive")
 		}
-		if err := c.Noop(t.Context()); err != nil || !c.Alive() {
+		if err := c.Reset(t.Context()); err != nil || !c.Alive() {
 			t.Error(err)
 		}
 		s.Stop()

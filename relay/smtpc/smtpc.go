@@ -132,7 +132,6 @@ const (
 	StageMessage  Stage = "message" // octets are going out, the end isn't
 	StageDot      Stage = "dot"     // the end of the message has gone out, or may have
 	StageRset     Stage = "rset"
-	StageNoop     Stage = "noop"
 	StageQuit     Stage = "quit"
 )
 

@@ -100,18 +100,9 @@ func (c *Conn) handshake(ctx context.Context) error {
 		return c.fail(StageTLS, reply.Reply{}, err)
 	}
 	state := t.ConnectionState()
-	c.tls = &state
 	c.offers.TLS = strings.ReplaceAll(tls.VersionName(state.Version), "TLS ", "TLS") + " " + tls.CipherSuiteName(state.CipherSuite)
 	c.setIO(t)
 	return nil
-}
-
-// TLSState returns the state of TLS, and whether there is any.
-func (c *Conn) TLSState() (tls.ConnectionState, bool) {
-	if c.tls == nil {
-		return tls.ConnectionState{}, false
-	}
-	return *c.tls, true
 }
 
 // rawOf returns the TCP connection below TLS.
