@@ -21,7 +21,6 @@ import (
 const zone = `
 example.test.      MX 10 mx1.example.test.
 example.test.      MX 20 mx2.example.test.
-example.test.      TXT "v=spf1 " "-all \" \\ \007"
 mx1.example.test.  60 A 192.0.2.1
 mx1.example.test.  AAAA 2001:db8::1
 mx2.example.test.  A 192.0.2.2
@@ -117,19 +116,11 @@ func TestLookups(t *testing.T) {
 			t.Errorf("%q: %s, want %s", name, got, want)
 		}
 	}
-	mx, err := r.LookupMX(t.Context(), "example.test")
-	if err != nil || len(mx) != 2 || mx[0].Pref != 10 || mx[1].Host != "mx2.example.test." {
-		t.Error(mx, err)
-	}
 	for range 2 { // the second answer is from the cache and must not have been touched by the first
-		txt, err := r.LookupTXT(t.Context(), "example.test")
-		if err != nil || len(txt) != 1 || txt[0] != "v=spf1 -all \" \\ \x07" {
-			t.Errorf("%q %v", txt, err)
+		mx, err := r.LookupMX(t.Context(), "example.test")
+		if err != nil || len(mx) != 2 || mx[0].Pref != 10 || mx[1].Host != "mx2.example.test." {
+			t.Error(mx, err)
 		}
-	}
-	ips, err := r.LookupIPAddr(t.Context(), "mx2.example.test")
-	if err != nil || len(ips) != 1 || ips[0].String() != "192.0.2.2" {
-		t.Error(ips, err)
 	}
 }
 
@@ -325,8 +316,8 @@ func TestCacheIsBounded(t *testing.T) {
 	s := dnstest.New(t, zone)
 	r := resolver(t, Options{Servers: []string{"192.0.2.53"}, Exchange: s.Exchange, CacheSize: 10})
 	for i := range 100 {
-		r.LookupTXT(t.Context(), fmt.Sprintf("n%d.test", i))
-		r.LookupTXT(t.Context(), "example.test")
+		r.LookupMX(t.Context(), fmt.Sprintf("n%d.test", i))
+		r.LookupMX(t.Context(), "example.test")
 	}
 	if len(r.entries) != 10 || r.used.Len() != 10 || len(r.flights) != 0 {
 		t.Error(len(r.entries), r.used.Len(), len(r.flights))

@@ -1,5 +1,5 @@
 // Package dns is a caching stub resolver on github.com/miekg/dns. It asks the resolvers of /etc/resolv.conf, or
-// those it is given, and answers as *net.Resolver does, so that libraries which want one can have it.
+// those it is given, and answers as *net.Resolver does.
 //
 // What it adds:
 //   - A bounded cache with the TTLs of the records, and of what isn't there (RFC 2308). Failures are held for a second (RFC 9520).

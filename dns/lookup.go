@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -104,16 +103,6 @@ func (r *Resolver) addresses(ctx context.Context, name string, lasting bool) ([]
 	return nil, err
 }
 
-// LookupIPAddr is LookupHost with another type of result, as libraries want it.
-func (r *Resolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
-	addrs, err := r.LookupHost(ctx, host)
-	var out []net.IPAddr
-	for _, a := range addrs {
-		out = append(out, net.IPAddr{IP: net.ParseIP(a)})
-	}
-	return out, err
-}
-
 // LookupMX returns the MX records of a domain, sorted by preference, at random within one (RFC 5321 5.1). A null MX (RFC 7505)
 // comes back as a host of ".". A domain without any is an error with IsNotFound.
 func (r *Resolver) LookupMX(ctx context.Context, domain string) ([]*net.MX, error) {
@@ -139,45 +128,6 @@ func (r *Resolver) mx(ctx context.Context, domain string, lasting bool) ([]*net.
 	rand.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	slices.SortStableFunc(out, func(a, b *net.MX) int { return int(a.Pref) - int(b.Pref) })
 	return out, nil
-}
-
-// LookupTXT returns the TXT records of a name, the strings of each joined (RFC 7208 3.3).
-func (r *Resolver) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	rrs, err := r.lookup(ctx, name, dns.TypeTXT, false)
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, rr := range rrs {
-		if t, ok := rr.(*dns.TXT); ok {
-			out = append(out, unescape(strings.Join(t.Txt, "")))
-		}
-	}
-	return out, nil
-}
-
-// unescape undoes the presentation form in which miekg/dns keeps strings: \DDD and \X (RFC 1035 5.1).
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] != '\\' || i+1 == len(s) {
-			b.WriteByte(s[i])
-			continue
-		}
-		if i+3 < len(s) && s[i+1] >= '0' && s[i+1] <= '2' {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 10, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		i++
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // LookupAddr returns the names that the owner of an address claims for it, each with a last dot. They aren't
