@@ -188,20 +188,6 @@ func (h *Handler) SetConfig(ds []Domain) error {
 	return nil
 }
 
-// Unlisted returns the domains, sorted, of which no recipients are configured, so that any is taken.
-func (h *Handler) Unlisted() []string {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	var names []string
-	for n, d := range h.domains {
-		if len(d.Recipients) == 0 {
-			names = append(names, n)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 // Close ends the idle sessions to primaries and waits for those being tidied up. Transactions under way
 // are smtpd's to end first.
 func (h *Handler) Close() { h.pool.close() }
