@@ -129,23 +129,26 @@ type Reloaded struct {
 	Warn    []string `json:"warnings,omitempty"`
 }
 
-// Report is an outage with its sums; it adds up when Unaccounted is 0.
+// Report is an outage with its sums, counted anew from the pairs; it adds up when Unaccounted is 0.
 type Report struct {
 	index.Outage
-	Accepted     int64        `json:"accepted"`    // pairs that were answered 250
-	Unaccounted  int64        `json:"unaccounted"` // accepted less all that ended or is pending
-	Recipients   int64        `json:"recipients"`  // distinct addresses
-	NotDelivered []spool.Pair `json:"not_delivered"`
-	More         bool         `json:"more,omitempty"` // NotDelivered has been cut at 1,000
-	Seconds      float64      `json:"seconds"`        // from opened to closed, or to now
-	Chain        ChainState   `json:"chain"`
+	Accepted     int64           `json:"accepted"`          // pairs that were answered 250, as the batches name them
+	Unaccounted  int64           `json:"unaccounted"`       // accepted less all that ended or is pending
+	Missing      []index.Missing `json:"missing,omitempty"` // where those are; at most 100
+	Deleted      int64           `json:"deleted"`           // pairs of the sums whose batch retention has deleted: they can't be listed any more
+	Recipients   int64           `json:"recipients"`        // distinct addresses, of what is still kept
+	NotDelivered []spool.Pair    `json:"not_delivered"`
+	More         bool            `json:"more,omitempty"` // NotDelivered has been cut at 1,000
+	Seconds      float64         `json:"seconds"`        // from opened to closed, or to now
+	Chain        ChainState      `json:"chain"`
 }
 
-// ChainState says whether the hashes of the streams still lead to one another.
+// ChainState says whether the hashes of the streams that hold anything of an outage still lead to one another.
 type ChainState struct {
-	Verified bool   `json:"verified"`
-	Head     string `json:"head"` // one hash over all heads, for keeping elsewhere
-	Problem  string `json:"problem,omitempty"`
+	Verified bool          `json:"verified"`
+	Head     string        `json:"head"` // one hash over all heads, for keeping elsewhere
+	Broken   []index.Break `json:"broken,omitempty"`
+	Problem  string        `json:"problem,omitempty"` // why nothing can be said
 }
 
 // Declaration is an admin's word that a primary is down, for a domain or a single address.

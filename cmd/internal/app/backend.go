@@ -2,8 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -264,95 +262,6 @@ func (b *backend) Outages(ctx context.Context, domain string) ([]index.Outage, e
 		domain = name
 	}
 	return b.index.Outages(ctx, domain)
-}
-
-// mostListed is how many pairs a report lists that were not delivered.
-const mostListed = 1000
-
-// Report implements admin.Backend. What was accepted is counted pair by pair from the entries and set
-// against the sums that events have moved; that is why unaccounted can be something other than 0.
-func (b *backend) Report(ctx context.Context, id string) (*admin.Report, error) {
-	o, err := b.index.Outage(ctx, id)
-	if errors.Is(err, index.ErrNotFound) {
-		return nil, admin.Errorf(admin.KindNotFound, "see `restante outage list`", "there is no outage %q", id)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("outage %s: %w", id, err)
-	}
-	r := &admin.Report{Outage: *o, NotDelivered: []spool.Pair{}}
-	end := o.Closed
-	if end.IsZero() {
-		end = time.Now()
-	}
-	r.Seconds = end.Sub(o.Opened).Seconds()
-	listed := index.Counts{}
-	addresses := map[string]struct{}{}
-	err = b.ReportPairs(ctx, id, func(p spool.Pair) error {
-		r.Accepted++
-		addTo(&listed, p.State)
-		addresses[strings.ToLower(p.Address)] = struct{}{}
-		if p.State == spool.StateDelivered {
-			return nil
-		}
-		if len(r.NotDelivered) >= mostListed {
-			r.More = true
-			return nil
-		}
-		r.NotDelivered = append(r.NotDelivered, p)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	r.Recipients = int64(len(addresses))
-	// What retention has deleted is in the sums that its events carry, and no longer among the pairs.
-	if gone := o.Counts.Accepted() - r.Accepted; gone > 0 && b.retentionReached(o) {
-		r.Accepted += gone
-	}
-	r.Unaccounted = r.Accepted - o.Counts.Accepted()
-	r.Chain = admin.ChainState{Verified: true, Head: headOf(o.Heads)}
-	if err := b.watch.followErr(); err != nil {
-		r.Chain.Verified, r.Chain.Problem = false, err.Error()
-	}
-	return r, nil
-}
-
-// retentionReached reports that batches of the outage may have been deleted by now.
-func (b *backend) retentionReached(o *index.Outage) bool {
-	t := b.terms(o.Domain)
-	return t.Delivered > 0 && !o.FirstDelivered.IsZero() && time.Since(o.FirstDelivered) > t.Delivered ||
-		t.Parked > 0 && time.Since(o.Opened) > t.Parked
-}
-
-func addTo(c *index.Counts, s spool.PairState) {
-	switch s {
-	case spool.StatePending:
-		c.Pending++
-	case spool.StateParked:
-		c.Parked++
-	case spool.StateExpired:
-		c.Expired++
-	case spool.StateBounced:
-		c.Bounced++
-	case spool.StateRemoved:
-		c.Removed++
-	case spool.StateDelivered:
-		c.Delivered++
-	}
-}
-
-// headOf is one hash over the heads of all streams, in their order.
-func headOf(heads []index.Head) string {
-	h := sha256.New()
-	for _, x := range heads {
-		fmt.Fprintf(h, "%t %s %d %s\n", x.Stream.Ledger, x.Stream.Name, x.Seq, x.Hash)
-	}
-	return hex.EncodeToString(h.Sum(nil))
-}
-
-// ReportPairs implements admin.Backend.
-func (b *backend) ReportPairs(ctx context.Context, id string, f func(spool.Pair) error) error {
-	return b.each(ctx, index.Filter{Outage: id}, f)
 }
 
 // each calls f for each pair that fits, oldest first.

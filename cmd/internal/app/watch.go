@@ -282,9 +282,22 @@ func (a *App) sendReport(ev spool.Event) {
 		a.log.Warn("the report of an outage was not sent", "outage", ev.Outage, "err", err)
 		return
 	}
-	a.notifier.Send(notify.Notice{Kind: notify.Report, Domain: ev.Domain,
-		Text: fmt.Sprintf("The outage %s has ended: %d accepted, %d delivered, %d parked, %d pending.", ev.Outage, o.Counts.Accepted(), o.Counts.Delivered, o.Counts.Parked, o.Counts.Pending),
-		Data: map[string]any{"outage": o, "head": headOf(o.Heads)}})
+	r, err := (&backend{a}).Report(ctx, o.ID)
+	if err != nil {
+		a.log.Warn("the report of an outage was not sent", "outage", ev.Outage, "err", err)
+		return
+	}
+	a.notifier.Send(notify.Notice{Kind: notify.Report, Domain: ev.Domain, Text: reportText(r),
+		Data: map[string]any{"outage": r.Outage, "head": r.Chain.Head, "accepted": r.Accepted, "unaccounted": r.Unaccounted, "chain_verified": r.Chain.Verified}})
+}
+
+// reportText is a report in a sentence or two.
+func reportText(r *admin.Report) string {
+	text := fmt.Sprintf("The outage %s has ended: %d accepted, %d delivered, %d parked, %d pending.", r.ID, r.Accepted, r.Counts.Delivered, r.Counts.Parked, r.Counts.Pending)
+	if r.Unaccounted != 0 || !r.Chain.Verified {
+		text += fmt.Sprintf(" %d unaccounted, chain verified: %t. See: restante outage report %s", r.Unaccounted, r.Chain.Verified, r.ID)
+	}
+	return text
 }
 
 func (a *App) closedOutage(ctx context.Context, id string) (*index.Outage, error) {
