@@ -3,8 +3,11 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +16,7 @@ import (
 
 	"restante/cmd/internal/admin"
 	"restante/cmd/internal/config"
+	"restante/spool"
 	"restante/spool/index"
 )
 
@@ -213,16 +217,41 @@ func TestReportLooks(t *testing.T) {
 		Outage: index.Outage{ID: "2026-11-21-example.com", Domain: "example.com", Opened: day(9, 12, 4), Closed: day(10, 3, 41), Messages: 214, Octets: 31_400_000,
 			Counts: index.Counts{Delivered: 213, Parked: 1}, FirstDelivered: day(10, 3, 43), LastDelivered: day(10, 3, 49)},
 		Accepted: 214, Recipients: 98, Chain: admin.ChainState{Verified: true, Head: "9f2c"},
+		NotDelivered: []spool.Pair{{Entry: "01J9Z6", Address: "info@example.com", State: spool.StateParked, Reply: "550 5.1.1 no such user"}},
 	}
 	want := `Outage of example.com, 21 Nov 2026 09:12:04 to 10:03:41 ` + day(10, 3, 41).Format("MST") + ` (51 min 37 s)
   accepted      214 messages for 98 recipients, 31.4 MB
-  = delivered       213   first 10:03:43, last 10:03:49, primary's replies recorded
-  + parked            1
-  + pending           0
-  unaccounted         0
+  = delivered   213   first 10:03:43, last 10:03:49, primary's replies recorded
+  + parked        1   01J9Z6 to info@example.com  550 5.1.1 no such user
+  + pending       0
+  unaccounted     0
   chain verified  sha256:9f2c
 `
 	e, out, _ := env()
+	e.printReport(r)
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out, want)
+	}
+	r.Opened, r.Closed = r.Opened.Add(200*time.Millisecond), r.Closed.Add(900*time.Millisecond)
+	r.Counts, r.Accepted, r.Deleted, r.Unaccounted = index.Counts{Delivered: 1_234_560, Parked: 3, Expired: 1}, 1_234_567, 1000, 3
+	r.NotDelivered = append(r.NotDelivered, spool.Pair{Entry: "01J9Z7", State: spool.StateParked, Reason: "damaged"})
+	r.Missing = []index.Missing{{Key: "mail/a/0/1.tar.zst", Why: "it is missing"}}
+	r.Chain = admin.ChainState{Broken: []index.Break{{Key: "mail/a/0/1.tar.zst", Why: "it is missing"}}}
+	want = `Outage of example.com, 21 Nov 2026 09:12:04 to 10:03:41 ` + day(10, 3, 41).Format("MST") + ` (51 min 37 s)
+  accepted          214 messages, 31.4 MB
+              1,234,567 pairs of message and recipient, counted below
+  = delivered 1,234,560   first 10:03:43, last 10:03:49, primary's replies recorded
+  + parked            3   01J9Z6 to info@example.com  550 5.1.1 no such user
+                          01J9Z7 to (erased)  damaged
+                          and 1 more -> restante queue list --state parked --outage 2026-11-21-example.com
+  + expired           1
+  + pending           0
+  unaccounted         3   at least, from:
+                          mail/a/0/1.tar.zst: it is missing
+  retention       1,000 pairs of these deleted since; their sums stand in the ledger
+  chain BROKEN at mail/a/0/1.tar.zst: it is missing -> restante fsck
+`
+	out.Reset()
 	e.printReport(r)
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out, want)
@@ -275,9 +304,9 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
-// TestFormulas: no field of mail becomes a formula in a spreadsheet.
-func TestFormulas(t *testing.T) {
-	for _, s := range []string{"=1+1", "+1", "-1", "@x", "\tx"} {
+// TestPairsOut: the forms for other programs are whole, and no field of mail becomes a formula in a spreadsheet.
+func TestPairsOut(t *testing.T) {
+	for _, s := range []string{"=1+1", "+1", "-1", "@x", "\tx", " =1", "\n=1", "\u00a0+1", "＝1"} {
 		if tame(s) != "'"+s {
 			t.Errorf("%q stays %q", s, tame(s))
 		}
@@ -285,34 +314,43 @@ func TestFormulas(t *testing.T) {
 	if tame("550 5.1.1 no") != "550 5.1.1 no" {
 		t.Error("an ordinary field was changed")
 	}
-}
-
-// TestReplayLooks: a state that only this program has a word for is told in those of people.
-func TestReplayLooks(t *testing.T) {
-	e, out, _ := env()
-	e.printReplay(out, []admin.Replay{{Domain: "a.test", State: "lease", Total: 3}, {Domain: "b.test", State: "lease", Total: 3, Reason: "node n7 has it"}})
-	if want := "a.test  0 / 3  STARTING\nb.test  0 / 3  WAITING   node n7 has it\n"; out.String() != want {
-		t.Errorf("got\n%swant\n%s", out, want)
+	pairs := []spool.Pair{
+		{Entry: "01J9Z6", Outage: "o", Address: "a@example.com", From: "=cmd|'/c calc'!A0@evil.example", State: spool.StateDelivered, Reply: "250 2.0.0 \"Ok\", queued"},
+		{Entry: "01J9Z7", Outage: "o", Address: "<&>@example.com", State: spool.StateParked, Reply: "550 no\nmore"},
 	}
-}
-
-// TestHandedOver: watching goes on while replay is running, whatever its counts say.
-func TestHandedOver(t *testing.T) {
-	for state, want := range map[string]bool{"running": false, "canary": false, "idle": true, "paused": true} {
-		if handedOver(admin.Replay{State: state, Done: 2368, Total: 2368}) != want {
-			t.Errorf("%s: not %t", state, want)
+	for n := range 3 {
+		each := func(f func(spool.Pair) error) error {
+			for _, p := range pairs[:n] {
+				if err := f(p); err != nil {
+					return err
+				}
+			}
+			return nil
 		}
-	}
-	if handedOver(admin.Replay{State: "paused", Done: 1, Total: 2}) {
-		t.Error("one is left")
-	}
-}
-
-// TestUnfitStore: one reason is told once.
-func TestUnfitStore(t *testing.T) {
-	err := unfit(&admin.StoreState{URL: "s3://b/p", Error: "s3://b/p: put prove/x: no such bucket\ndelete prove/x: no such bucket"})
-	if got := admin.AsError(err).Text; got != "s3://b/p is not fit: put prove/x: no such bucket" {
-		t.Error(got)
+		e, out, _ := env()
+		c := &command{Env: e, common: &common{}}
+		if err := c.reportCSV(each); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := csv.NewReader(strings.NewReader(out.String())).ReadAll()
+		if err != nil || len(rows) != n+1 || n > 0 && (rows[1][3] != "'"+pairs[0].From || rows[1][9] != pairs[0].Reply) {
+			t.Errorf("%v %v", rows, err)
+		}
+		out.Reset()
+		if err := c.reportJSON(&admin.Report{Accepted: int64(n)}, true, each); err != nil {
+			t.Fatal(err)
+		}
+		var got struct {
+			Accepted int
+			Pairs    []spool.Pair
+		}
+		if err := json.Unmarshal([]byte(out.String()), &got); err != nil || got.Accepted != n || got.Pairs == nil || !slices.EqualFunc(got.Pairs, pairs[:n], func(a, b spool.Pair) bool { return a == b }) {
+			t.Errorf("%v\n%s", err, out)
+		}
+		out.Reset()
+		if err := e.printPairs(each); err != nil || strings.Count(out.String(), "\n") != n+min(n, 1) {
+			t.Errorf("%v\n%s", err, out)
+		}
 	}
 }
 

@@ -1,13 +1,18 @@
 package cli
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/mattn/go-runewidth"
 	"github.com/spf13/cobra"
 
 	"restante/cmd/internal/admin"
@@ -91,47 +96,140 @@ func lastOutage(ctx context.Context, client *admin.Client, args []string, domain
 	return list[0].ID, nil
 }
 
+// mostShown is how many pairs the text names for each state that wants somebody to look.
+const mostShown = 20
+
+// paper prints a report; its numbers end in one column.
+type paper struct {
+	*Env
+	r     *admin.Report
+	width int // of the numbers
+}
+
 func (e *Env) printReport(r *admin.Report) {
-	now := time.Now()
-	fmt.Fprintf(e.Out, "Outage of %s, %s\n", r.Domain, period(r.Opened, r.Closed, now))
+	p := paper{Env: e, r: r, width: 5}
+	for _, n := range []int64{r.Messages, r.Accepted, r.Unaccounted} {
+		p.width = max(p.width, len(thousands(n)))
+	}
+	fmt.Fprintf(e.Out, "Outage of %s, %s\n", r.Domain, period(r.Opened, r.Closed, time.Now()))
 	if r.Reason != "" {
 		fmt.Fprintf(e.Out, "  because       %s\n", clean(admin.Brief(r.Reason)))
 	}
-	fmt.Fprintf(e.Out, "  accepted      %s for %s, %s\n", plural(r.Messages, "message"), plural(r.Recipients, "recipient"), octets(r.Octets))
-	if r.Accepted != r.Messages {
-		fmt.Fprintf(e.Out, "                %s of message and recipient, counted below\n", plural(r.Accepted, "pair"))
-	}
-	line := func(sign, what string, n int64, style, rest string) {
-		count := fmt.Sprintf("%9s", thousands(n))
-		if n > 0 {
-			count = e.paint(style, count)
-		}
-		if rest != "" {
-			rest = "   " + rest
-		}
-		fmt.Fprintf(e.Out, "  %s %-10s%s%s\n", sign, what, count, rest)
-	}
-	line("=", "delivered", r.Counts.Delivered, styleGreen, deliveredWhen(r))
-	line("+", "parked", r.Counts.Parked, styleAmber, firstOf(r.NotDelivered, spool.StateParked))
+	p.accepted()
+	p.line("=", "delivered", r.Counts.Delivered, styleGreen, deliveredWhen(r))
+	p.state("parked", spool.StateParked)
 	for _, x := range []struct {
 		what  string
 		state spool.PairState
 	}{{"bounced", spool.StateBounced}, {"expired", spool.StateExpired}, {"removed", spool.StateRemoved}} {
-		if n := r.Counts.Of(x.state); n > 0 {
-			line("+", x.what, n, styleAmber, firstOf(r.NotDelivered, x.state))
+		if r.Counts.Of(x.state) > 0 {
+			p.state(x.what, x.state)
 		}
 	}
-	line("+", "pending", r.Counts.Pending, styleAmber, "")
-	style := styleRed
-	count := fmt.Sprintf("%9s", thousands(r.Unaccounted))
-	if r.Unaccounted != 0 {
-		count = e.paint(style, count)
+	p.line("+", "pending", r.Counts.Pending, styleAmber, "")
+	p.unaccounted()
+	if r.Deleted > 0 {
+		fmt.Fprintf(e.Out, "  retention   %*s %s of these deleted since; their sums stand in the ledger\n", p.width, thousands(r.Deleted), noun(r.Deleted, "pair"))
 	}
-	fmt.Fprintf(e.Out, "  unaccounted %s\n", count)
-	if r.Chain.Verified {
-		fmt.Fprintf(e.Out, "  chain verified  sha256:%s\n", r.Chain.Head)
-	} else {
-		fmt.Fprintf(e.Out, "  chain %s  %s\n", e.paint(styleRed, "NOT VERIFIED"), clean(r.Chain.Problem))
+	p.chain()
+}
+
+func noun(n int64, one string) string {
+	if n == 1 {
+		return one
+	}
+	return one + "s"
+}
+
+// line prints one number of the sum.
+func (p *paper) line(sign, what string, n int64, style, rest string) {
+	count := fmt.Sprintf("%*s", p.width, thousands(n))
+	if n > 0 {
+		count = p.paint(style, count)
+	}
+	if rest != "" {
+		rest = "   " + rest
+	}
+	fmt.Fprintf(p.Out, "  %s %-10s%s%s\n", sign, what, count, rest)
+}
+
+// under prints what belongs to the number above.
+func (p *paper) under(text string) {
+	fmt.Fprintf(p.Out, "%s%s\n", strings.Repeat(" ", 14+p.width+3), text)
+}
+
+func (p *paper) accepted() {
+	r := p.r
+	to := " for " + plural(r.Recipients, "recipient")
+	if r.Deleted > 0 {
+		to = "" // those of deleted messages are no longer known
+	}
+	fmt.Fprintf(p.Out, "  accepted    %*s %s%s, %s\n", p.width, thousands(r.Messages), noun(r.Messages, "message"), to, octets(r.Octets))
+	if r.Accepted != r.Messages {
+		fmt.Fprintf(p.Out, "              %*s %s of message and recipient, counted below\n", p.width, thousands(r.Accepted), noun(r.Accepted, "pair"))
+	}
+}
+
+// state prints the number of pairs in a state with each of them, as far as there is room.
+func (p *paper) state(what string, state spool.PairState) {
+	n := p.r.Counts.Of(state)
+	var each []string
+	for _, x := range p.r.NotDelivered {
+		if x.State == state && len(each) < mostShown {
+			to := x.Address
+			if to == "" {
+				to = "(erased)"
+			}
+			each = append(each, fmt.Sprintf("%s to %s  %s", x.Entry, clean(to), clean(why(x))))
+		}
+	}
+	first := ""
+	if len(each) > 0 {
+		first = each[0]
+	}
+	p.line("+", what, n, styleAmber, first)
+	for _, text := range each[min(1, len(each)):] {
+		p.under(text)
+	}
+	if more := n - int64(len(each)); more > 0 && len(each) > 0 {
+		p.under(fmt.Sprintf("and %s more -> restante queue list --state %s --outage %s", thousands(more), state, p.r.ID))
+	}
+}
+
+func (p *paper) unaccounted() {
+	count := fmt.Sprintf("%*s", p.width, thousands(p.r.Unaccounted))
+	if p.r.Unaccounted == 0 {
+		fmt.Fprintf(p.Out, "  unaccounted %s\n", count)
+		return
+	}
+	fmt.Fprintf(p.Out, "  unaccounted %s   at least, from:\n", p.paint(styleRed, count))
+	for i, m := range p.r.Missing {
+		if i == mostShown {
+			p.under("and more -> restante fsck")
+			break
+		}
+		text := clean(admin.Brief(m.Why))
+		if m.Key != "" {
+			text = clean(m.Key) + ": " + text
+		}
+		p.under(text)
+	}
+}
+
+func (p *paper) chain() {
+	c := p.r.Chain
+	switch {
+	case c.Verified:
+		fmt.Fprintf(p.Out, "  chain verified  sha256:%s\n", c.Head)
+	case len(c.Broken) == 0:
+		fmt.Fprintf(p.Out, "  chain %s  %s\n", p.paint(styleRed, "NOT VERIFIED"), clean(c.Problem))
+	}
+	for i, b := range c.Broken {
+		if i == mostShown {
+			p.under("and more -> restante fsck")
+			break
+		}
+		fmt.Fprintf(p.Out, "  chain %s at %s: %s -> restante fsck\n", p.paint(styleRed, "BROKEN"), clean(b.Key), clean(admin.Brief(b.Why)))
 	}
 }
 
@@ -141,7 +239,7 @@ func period(from, to, now time.Time) string {
 	if to.IsZero() {
 		return text + from.Format(" MST") + " until now, still open (" + exactSpan(now.Sub(from)) + ")"
 	}
-	to = to.Local()
+	from, to = from.Truncate(time.Second), to.Local().Truncate(time.Second) // so that the span is the one between the times shown
 	end := to.Format("15:04:05")
 	if to.Format(time.DateOnly) != from.Format(time.DateOnly) {
 		end = to.Format("2 Jan 2006 15:04:05")
@@ -166,16 +264,6 @@ func deliveredWhen(r *admin.Report) string {
 	return fmt.Sprintf("first %s, last %s, primary's replies recorded", first, at(r.LastDelivered))
 }
 
-// firstOf shows one example of a state and how to see the rest.
-func firstOf(pairs []spool.Pair, state spool.PairState) string {
-	for _, p := range pairs {
-		if p.State == state {
-			return fmt.Sprintf("%s to %s  %s", p.Entry, clean(p.Address), clean(why(p)))
-		}
-	}
-	return ""
-}
-
 // why is the reply or the reason behind a pair's state.
 func why(p spool.Pair) string {
 	switch {
@@ -188,14 +276,25 @@ func why(p spool.Pair) string {
 	}
 }
 
+// printPairs prints a line a pair as they come: there may be millions.
 func (e *Env) printPairs(each func(func(spool.Pair) error) error) error {
-	t := table{env: e, head: []string{"ENTRY", "STATE", "RECIPIENT", "WHEN", "REPLY"}}
+	out := bufio.NewWriter(e.Out)
+	line := func(entry, state, rcpt, when, reply string) error {
+		pad := strings.Repeat(" ", max(0, 32-runewidth.StringWidth(rcpt)))
+		_, err := fmt.Fprintln(out, strings.TrimRight(fmt.Sprintf("%-26s  %-9s  %s%s  %-20s  %s", entry, state, rcpt, pad, when, reply), " "))
+		return err
+	}
+	begun := false
 	err := each(func(p spool.Pair) error {
-		t.add(col(p.Entry), col(string(p.State)), col(clean(p.Address)), col(stamp(p.Changed)), col(clean(why(p))))
-		return nil
+		if !begun {
+			begun = true
+			if err := line("ENTRY", "STATE", "RECIPIENT", "WHEN", "REPLY"); err != nil {
+				return err
+			}
+		}
+		return line(p.Entry, string(p.State), clean(p.Address), stamp(p.Changed), clean(why(p)))
 	})
-	t.print(e.Out)
-	return err
+	return errors.Join(err, out.Flush())
 }
 
 func stamp(t time.Time) string {
@@ -205,45 +304,63 @@ func stamp(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// reportJSON prints the report, with its pairs as "pairs" when they are asked for.
+// reportJSON prints the report, with its pairs as "pairs" when they are asked for, as they come.
 func (c *command) reportJSON(r *admin.Report, pairs bool, each func(func(spool.Pair) error) error) error {
 	if !pairs {
 		return c.printJSON(r)
 	}
-	full := struct {
-		*admin.Report
-		Pairs []json.RawMessage `json:"pairs"`
-	}{Report: r, Pairs: []json.RawMessage{}}
-	if err := each(func(p spool.Pair) error {
-		text, err := json.Marshal(p)
-		full.Pairs = append(full.Pairs, text)
-		return err
-	}); err != nil {
-		return err
+	var head bytes.Buffer
+	enc := json.NewEncoder(&head)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(r); err != nil {
+		return fmt.Errorf("writing: %w", err)
 	}
-	return c.printJSON(full)
+	out := bufio.NewWriter(c.Out)
+	out.Write(bytes.TrimSuffix(head.Bytes(), []byte("\n}\n"))) // a bufio.Writer keeps its error for Flush
+	out.WriteString(",\n  \"pairs\": [")
+	comma := "\n    "
+	err := each(func(p spool.Pair) error {
+		head.Reset()
+		enc.SetIndent("    ", "  ")
+		if err := enc.Encode(p); err != nil {
+			return err
+		}
+		out.WriteString(comma)
+		comma = ",\n    "
+		_, err := out.Write(bytes.TrimSuffix(head.Bytes(), []byte("\n")))
+		return err
+	})
+	if err != nil {
+		return errors.Join(err, out.Flush()) // cut short, and so no JSON: nobody takes the part for the whole
+	}
+	out.WriteString("\n  ]\n}\n")
+	return out.Flush()
 }
 
 // reportCSV prints one line a pair (RFC 4180).
 func (c *command) reportCSV(each func(func(spool.Pair) error) error) error {
 	w := csv.NewWriter(c.Out)
+	w.UseCRLF = true // RFC 4180 2.1
 	if err := w.Write([]string{"outage", "entry", "recipient", "from", "received", "size", "state", "changed", "attempts", "reply", "host", "reason", "by"}); err != nil {
 		return fmt.Errorf("writing: %w", err)
 	}
 	err := each(func(p spool.Pair) error {
-		return w.Write([]string{p.Outage, p.Entry, tame(p.Address), tame(p.From), stamp(p.Received), strconv.FormatInt(p.Size, 10),
-			string(p.State), stamp(p.Changed), strconv.Itoa(p.Attempts), tame(p.Reply), tame(p.Host), tame(p.Reason), tame(p.By)})
+		row := []string{p.Outage, p.Entry, p.Address, p.From, stamp(p.Received), strconv.FormatInt(p.Size, 10),
+			string(p.State), stamp(p.Changed), strconv.Itoa(p.Attempts), p.Reply, p.Host, p.Reason, p.By}
+		for i := range row {
+			row[i] = tame(row[i])
+		}
+		return w.Write(row)
 	})
 	w.Flush()
-	if err != nil {
-		return err
-	}
-	return w.Error()
+	return errors.Join(err, w.Error())
 }
 
-// tame keeps spreadsheets from taking a field for a formula.
+// tame keeps spreadsheets from taking a field for a formula: they do so behind blanks and line ends too.
 func tame(s string) string {
-	if s != "" && (s[0] == '=' || s[0] == '+' || s[0] == '-' || s[0] == '@' || s[0] == '\t' || s[0] == '\r') {
+	text := strings.TrimLeft(s, " \t\r\n\u00a0\ufeff")
+	if text != "" && strings.ContainsRune("=+-@＝＋－＠", []rune(text)[0]) || s != "" && strings.ContainsRune("\t\r\n", rune(s[0])) {
 		return "'" + s
 	}
 	return s
