@@ -1,6 +1,6 @@
 // Package outage keeps the outages of the hosted domains: it opens one when a domain's primary counts as
-// down or an entry is kept for it, and closes it when the primary is up and nothing is pending. Parked
-// pairs stay listed in the outage they came in; they don't hold it open.
+// down or an entry is kept for it, and closes it when the primary is up, or the domain no longer hosted, and nothing is
+// pending. Parked pairs stay listed in the outage they came in; they don't hold it open.
 //
 // An outage is two events in the ledger; what belongs to it is for the index to say. Its id is the day it
 // began on, in UTC, and the domain, "2026-11-21-example.com", with "-2" and so on for further ones of that day.
@@ -36,6 +36,7 @@ type Ledger interface {
 // Index knows outages and what is pending. *index.Index is one.
 type Index interface {
 	OutageOpen(domain string) (id string, ok bool)
+	OpenOutages() map[string]string // id by domain
 	Outages(ctx context.Context, domain string) ([]index.Outage, error)
 	Summary(ctx context.Context, domain string) (index.Summary, error)
 	OutageOpened(ctx context.Context, domain string) (spool.Event, bool, error) // the last such event
@@ -355,14 +356,29 @@ func (k *Keeper) newID(ctx context.Context, domain string, now time.Time) (strin
 	return id, nil
 }
 
-// closeEnded closes the outages whose primary is up and for which nothing is pending.
+// mayEnd returns the domains whose outage may be over: their primary is up, or they aren't hosted any more.
+func (k *Keeper) mayEnd() []string {
+	var list []string
+	hosted := k.o.Health.Domains()
+	for _, d := range hosted {
+		if k.o.Health.State(d).Passes() {
+			list = append(list, d)
+		}
+	}
+	for d := range k.o.Index.OpenOutages() {
+		if !slices.Contains(hosted, d) {
+			list = append(list, d)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// closeEnded closes the outages of those domains for which nothing is pending.
 func (k *Keeper) closeEnded(ctx context.Context) error {
 	begun := time.Now()
 	var evs []spool.Event
-	for _, d := range k.o.Health.Domains() {
-		if !k.o.Health.State(d).Passes() {
-			continue
-		}
+	for _, d := range k.mayEnd() {
 		k.mu.Lock()
 		id, open := k.idLocked(d)
 		_, wanted := k.want[d]

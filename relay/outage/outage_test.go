@@ -121,6 +121,18 @@ func (w *world) OutageOpen(domain string) (string, bool) {
 	return "", false
 }
 
+func (w *world) OpenOutages() map[string]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	open := map[string]string{}
+	for _, o := range w.outages {
+		if o.Closed.IsZero() {
+			open[o.Domain] = o.ID
+		}
+	}
+	return open
+}
+
 func (w *world) Outages(_ context.Context, domain string) ([]index.Outage, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -355,6 +367,29 @@ func TestIndexBehind(t *testing.T) {
 		lag(3, time.Now()) // under load it is always a little behind
 		wait(2 * time.Second)
 		if got := w.log(); got != "opened "+day+"-a.example, closed "+day+"-a.example" {
+			t.Fatalf("events %s", got)
+		}
+	})
+}
+
+// TestNoLongerHosted: the outage of a domain that a reload removed ends when nothing is pending for it, even if that was
+// kept after the reload, in a transaction that had begun before.
+func TestNoLongerHosted(t *testing.T) {
+	w := newWorld("a.example", "b.example")
+	run(t, w, func(t *testing.T, k *Keeper) {
+		w.mu.Lock()
+		delete(w.states, "a.example")
+		w.mu.Unlock()
+		k.Kept([]string{"a.example"}, "primary down")
+		w.setPending("a.example", 1)
+		wait(time.Minute)
+		want := "opened " + day + "-a.example"
+		if got := w.log(); got != want {
+			t.Fatalf("events %s", got)
+		}
+		w.setPending("a.example", 0) // removed by an admin
+		wait(5 * time.Second)
+		if got := w.log(); got != want+", closed "+day+"-a.example" {
 			t.Fatalf("events %s", got)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -29,6 +30,9 @@ func (x *Index) OutageOpen(domain string) (id string, ok bool) {
 	id, ok = (*x.open.Load())[domain]
 	return id, ok
 }
+
+// OpenOutages returns the open outages by domain, hosted here or not. It asks no database.
+func (x *Index) OpenOutages() map[string]string { return maps.Clone(*x.open.Load()) }
 
 // counts reads the counters that a condition selects.
 func (x *Index) counts(ctx context.Context, q querier, where string, args ...any) (Counts, error) {
