@@ -286,6 +286,7 @@ func (a *App) startLoops(context.Context) error {
 	a.life.run("replay", a.engine.Run)
 	a.life.run("retention", a.retain)
 	a.life.run("watch", a.watch.run)
+	a.life.run("stranded mail", a.strandedLoop)
 	a.life.run("certificates", a.certs.watch)
 	return nil
 }

@@ -34,6 +34,7 @@ const (
 	ReplayResumed  Kind = "replay-resumed"  //
 	StoreFailing   Kind = "store-failing"   // mail can't be kept
 	StoreOK        Kind = "store-ok"        // it can again
+	Stranded       Kind = "stranded"        // mail is kept for a domain that isn't in the configuration
 	DiskFilling    Kind = "disk"            // 80 % of a disk is full
 	Report         Kind = "outage-report"   // an outage has ended: its sums and the chain's head
 	Test           Kind = "test"
