@@ -62,7 +62,7 @@ func (m *Monitor) declarationChangedLocked(target string, before Record) {
 	if d == nil {
 		return
 	}
-	m.queue = append(m.queue, Change{Domain: target, Key: d.set.key, Before: before, After: m.stateLocked(target)})
+	m.queue = append(m.queue, Change{Domain: target, Before: before, After: m.stateLocked(target)})
 	notify(m.queued)
 }
 

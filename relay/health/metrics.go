@@ -8,10 +8,9 @@ import (
 
 // Metrics of the Monitor. All methods are safe on nil.
 type Metrics struct {
-	states   *prometheus.GaugeVec
-	seen     *prometheus.CounterVec
-	probes   *prometheus.HistogramVec
-	allState []State
+	states *prometheus.GaugeVec
+	seen   *prometheus.CounterVec
+	probes *prometheus.HistogramVec
 }
 
 // NewMetrics registers the metrics.
@@ -30,7 +29,6 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Help:    "Duration of probes of primary hosts, by result.",
 			Buckets: []float64{.005, .02, .1, .5, 2, 10},
 		}, []string{"result"}),
-		allState: []State{Up, Suspect, Down, Recovering, RefusesUs, Isolated},
 	}
 	r.MustRegister(m.states, m.seen, m.probes)
 	return m
@@ -40,7 +38,7 @@ func (m *Metrics) state(key string, s State) {
 	if m == nil {
 		return
 	}
-	for _, x := range m.allState {
+	for _, x := range []State{Up, Suspect, Down, Recovering, RefusesUs, Isolated} {
 		v := 0.0
 		if x == s {
 			v = 1

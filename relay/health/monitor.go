@@ -62,18 +62,14 @@ type Options struct {
 
 	// Note records an event lazily: Offered, when what a primary offers has changed.
 	Note func(evs ...spool.Event)
-	// Offered is called with the domains whose primary's offers have changed. It may call the Monitor.
-	Offered func(domains []string)
 	// StateFile keeps over a restart what was last known: addresses, offers, MX hosts, states. It is a
 	// cache and may be deleted. "" keeps nothing.
 	StateFile string
 }
 
-// Change says that the state of a domain changed. The domains of one set change together and have the
-// same Key.
+// Change says that the state of a domain changed. The domains of one set change together.
 type Change struct {
 	Domain string
-	Key    string
 	Before Record
 	After  Record
 }
@@ -354,7 +350,7 @@ func (m *Monitor) changedLocked(s *set, before Record) {
 		if _, ok := m.declared[name]; ok {
 			continue // the admin's word holds, whatever is seen
 		}
-		m.queue = append(m.queue, Change{Domain: name, Key: s.key, Before: before, After: after})
+		m.queue = append(m.queue, Change{Domain: name, Before: before, After: after})
 	}
 	notify(m.queued)
 }

@@ -168,27 +168,22 @@ const postmaster = "postmaster@"
 
 // tellOffers records what the primaries of domains offer now.
 func (m *Monitor) tellOffers(domains []string) {
-	if len(domains) == 0 {
+	if len(domains) == 0 || m.o.Note == nil {
 		return
 	}
-	if m.o.Note != nil {
-		evs := make([]spool.Event, 0, len(domains))
-		for _, n := range domains {
-			o, ok := m.Offers(n)
-			if !ok {
-				continue // not hosted any more
-			}
-			evs = append(evs, spool.Event{Type: spool.Offered, By: "health", Domain: n, Data: map[string]any{
-				"esmtp": o.ESMTP, "size": o.Size, "8bitmime": o.EightBitMIME, "smtputf8": o.SMTPUTF8, "dsn": o.DSN,
-				"pipelining": o.Pipelining, "chunking": o.Chunking, "starttls": o.StartTLS,
-				"enhancedstatuscodes": o.EnhancedStatusCodes, "xclient": o.XClient, "xforward": o.XForward,
-			}})
+	evs := make([]spool.Event, 0, len(domains))
+	for _, n := range domains {
+		o, ok := m.Offers(n)
+		if !ok {
+			continue // not hosted any more
 		}
-		m.o.Note(evs...)
+		evs = append(evs, spool.Event{Type: spool.Offered, By: "health", Domain: n, Data: map[string]any{
+			"esmtp": o.ESMTP, "size": o.Size, "8bitmime": o.EightBitMIME, "smtputf8": o.SMTPUTF8, "dsn": o.DSN,
+			"pipelining": o.Pipelining, "chunking": o.Chunking, "starttls": o.StartTLS,
+			"enhancedstatuscodes": o.EnhancedStatusCodes, "xclient": o.XClient, "xforward": o.XForward,
+		}})
 	}
-	if m.o.Offered != nil {
-		m.o.Offered(domains)
-	}
+	m.o.Note(evs...)
 }
 
 // prober is the Monitor's own Prober.

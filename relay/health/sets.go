@@ -226,7 +226,7 @@ func (m *Monitor) resolved(name string, hosts []string, err error) {
 	m.regroupLocked()
 	m.log.Info("MX hosts changed", "domain", name, "hosts", hosts)
 	if d.set != before && d.set.rec.State != before.rec.State {
-		m.queue = append(m.queue, Change{Domain: name, Key: d.set.key, Before: before.rec, After: d.set.rec})
+		m.queue = append(m.queue, Change{Domain: name, Before: before.rec, After: d.set.rec})
 		notify(m.queued)
 	}
 	m.saveStateLocked()

@@ -87,7 +87,6 @@ type Record struct {
 	Failures int       `json:"failures,omitempty"` // failed probes in a row
 	Relapses int       `json:"relapses,omitempty"` // times Recovering ended in a failure since it was last up
 	Refusals int       `json:"refusals,omitempty"` // Refusal in a row
-	LastGood time.Time `json:"last_good,omitzero"` // last Good or Took
 	LastTook time.Time `json:"last_took,omitzero"`
 	LastBad  time.Time `json:"last_bad,omitzero"`
 	TookMail bool      `json:"took_mail,omitempty"` // it has taken mail from us, ever
@@ -132,7 +131,7 @@ func Step(r Record, o Observation, now time.Time) Record {
 		return stepGood(r, o, now)
 	case Took:
 		r.TookMail, r.LastTook, r.Bans, r.BanHold = true, now, 0, time.Time{}
-		r = r.good(o, now)
+		r = r.good(o)
 		// A message that got through in a session begun earlier says less than a failure seen since, so
 		// only a replayed one ends Recovering; in the other states a probe has to come first.
 		if r.State == Recovering && o.Replay {
@@ -181,11 +180,10 @@ func (r Record) ban(o Observation, now time.Time) Record {
 
 func stepGood(r Record, o Observation, now time.Time) Record {
 	if r.State == RefusesUs && now.Before(r.BanHold) {
-		r.LastGood = now
 		return r
 	}
 	refusals := r.Refusals
-	r = r.good(o, now)
+	r = r.good(o)
 	switch r.State {
 	case Up:
 		// A probe goes no further than RCPT: it doesn't excuse refusals of real mail.
@@ -274,8 +272,8 @@ func (r Record) down(o Observation, now time.Time) Record {
 	return r.to(Down, now)
 }
 
-func (r Record) good(o Observation, now time.Time) Record {
-	r.Failures, r.Refusals, r.LastGood = 0, 0, now
+func (r Record) good(o Observation) Record {
+	r.Failures, r.Refusals = 0, 0
 	if o.Host != "" {
 		r.Host = o.Host
 	}
