@@ -51,22 +51,3 @@ func (f *faultSet) find(stage Stage, text string) *rule {
 	}
 	return nil
 }
-
-// RefuseAll answers every recipient as given: a half-restored primary that knows nobody yet.
-func RefuseAll(reply string) Faults {
-	return Faults{Rules: []Rule{{Stage: StageRcpt, Reply: reply}}}
-}
-
-// DiskFull answers 452 4.3.1 to every MAIL.
-func DiskFull() Faults {
-	return Faults{Rules: []Rule{{Stage: StageMail, Reply: "452 4.3.1 Insufficient system storage"}}}
-}
-
-// DropAtDot cuts the connection at the end of every message: after taking it, or before.
-func DropAtDot(taken bool) Faults {
-	d := DropBefore
-	if taken {
-		d = DropAfter
-	}
-	return Faults{Rules: []Rule{{Stage: StageDot, Drop: d}}}
-}

@@ -29,7 +29,7 @@ type Server struct {
 	listener   net.Listener
 	sessions   map[*session]struct{}
 	number     int64
-	cert       *tls.Config
+	tls        *tls.Config // made when first needed
 	kept       []Message
 	violations []string
 }
@@ -50,7 +50,7 @@ func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, addr: o.Addr, sessions: map[*session]struct{}{}, cert: o.TLS}
+	s := &Server{o: o, addr: o.Addr, sessions: map[*session]struct{}{}}
 	s.SetFaults(o.Faults)
 	offers := o.Offers
 	if offers.isZero() {
@@ -148,23 +148,20 @@ func (s *Server) Certificate() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(cfg.Certificates) == 0 {
-		return nil, errors.New("sink: the TLS configuration names no certificate")
-	}
 	return cfg.Certificates[0].Certificate[0], nil
 }
 
 func (s *Server) tlsConfig() (*tls.Config, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cert == nil {
+	if s.tls == nil {
 		cert, err := SelfSigned(s.o.Hostname, "localhost", "127.0.0.1", "::1")
 		if err != nil {
 			return nil, err
 		}
-		s.cert = &tls.Config{Certificates: []tls.Certificate{cert}}
+		s.tls = &tls.Config{Certificates: []tls.Certificate{cert}}
 	}
-	return s.cert, nil
+	return s.tls, nil
 }
 
 func (s *Server) accept(l net.Listener) {

@@ -7,7 +7,6 @@
 package sink
 
 import (
-	"crypto/tls"
 	"log/slog"
 	"time"
 )
@@ -18,7 +17,6 @@ type Options struct {
 	Hostname string                        // default "sink.test"
 	Offers   Offers                        // zero: DefaultOffers
 	Faults   Faults                        //
-	TLS      *tls.Config                   // default: a self-signed certificate made when first needed
 	Deliver  func(*Envelope, []byte) error // called for each message before its 250; an error is answered 451. The octets are the callee's
 	Keep     bool                          // keep messages in memory, see Messages
 	Strict   bool                          // note what a client does against the protocol, see Violations

@@ -77,24 +77,24 @@ func TestBdatAndNobodyWantsIt(t *testing.T) {
 
 func TestFaults(t *testing.T) {
 	for name, tc := range map[string]struct {
-		faults Faults
-		want   string // last line
-		kept   int
+		rule Rule
+		want string // last line
+		kept int
 	}{
-		"refuse":      {RefuseAll("550 5.1.1 no"), "221 2.0.0 Bye", 0},
-		"full":        {DiskFull(), "221 2.0.0 Bye", 0},
-		"drop before": {DropAtDot(false), "354 Go ahead", 0},
-		"drop after":  {DropAtDot(true), "354 Go ahead", 1},
-		"451 at dot":  {Faults{Rules: []Rule{{Stage: StageDot, Reply: "451 4.3.0 no"}}}, "221 2.0.0 Bye", 0},
-		"421":         {Faults{Rules: []Rule{{Stage: StageRcpt, Reply: "421 4.3.2 bye"}}}, "421 4.3.2 bye", 0},
-		"match":       {Faults{Rules: []Rule{{Stage: StageRcpt, Match: "<OTHER@", Reply: "421 4.3.2 bye"}}}, "221 2.0.0 Bye", 1},
-		"skip":        {Faults{Rules: []Rule{{Stage: StageMail, Skip: 1, Reply: "421 4.3.2 bye"}}}, "221 2.0.0 Bye", 1},
-		"stop":        {Faults{Rules: []Rule{{Stage: StageDot, Stop: true}}}, "354 Go ahead", 1},
-		"stop before": {Faults{Rules: []Rule{{Stage: StageDot, Stop: true, Drop: DropBefore}}}, "354 Go ahead", 0},
-		"lines":       {Faults{Rules: []Rule{{Stage: StageQuit, Reply: "250 a\nb"}}}, "250 b", 1},
+		"refuse":      {Rule{Stage: StageRcpt, Reply: "550 5.1.1 no"}, "221 2.0.0 Bye", 0},
+		"full":        {Rule{Stage: StageMail, Reply: "452 4.3.1 Insufficient system storage"}, "221 2.0.0 Bye", 0},
+		"drop before": {Rule{Stage: StageDot, Drop: DropBefore}, "354 Go ahead", 0},
+		"drop after":  {Rule{Stage: StageDot, Drop: DropAfter}, "354 Go ahead", 1},
+		"451 at dot":  {Rule{Stage: StageDot, Reply: "451 4.3.0 no"}, "221 2.0.0 Bye", 0},
+		"421":         {Rule{Stage: StageRcpt, Reply: "421 4.3.2 bye"}, "421 4.3.2 bye", 0},
+		"match":       {Rule{Stage: StageRcpt, Match: "<OTHER@", Reply: "421 4.3.2 bye"}, "221 2.0.0 Bye", 1},
+		"skip":        {Rule{Stage: StageMail, Skip: 1, Reply: "421 4.3.2 bye"}, "221 2.0.0 Bye", 1},
+		"stop":        {Rule{Stage: StageDot, Stop: true}, "354 Go ahead", 1},
+		"stop before": {Rule{Stage: StageDot, Stop: true, Drop: DropBefore}, "354 Go ahead", 0},
+		"lines":       {Rule{Stage: StageQuit, Reply: "250 a\nb"}, "250 b", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, Options{Keep: true, Faults: tc.faults})
+			s := start(t, Options{Keep: true, Faults: Faults{Rules: []Rule{tc.rule}}})
 			c, err := net.Dial("tcp", s.Addr())
 			if err != nil {
 				t.Fatal(err)
