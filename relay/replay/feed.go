@@ -114,10 +114,12 @@ func (g *group) feedDomain(ctx context.Context, d *domain, changed <-chan struct
 		d.rewind()
 	}
 	goOn, next := d.scanOn(time.Now(), changed)
-	e.mu.Unlock()
 	if !goOn {
+		next = earliest(next, e.idleLease(d, time.Now(), false))
+		e.mu.Unlock()
 		return false, next
 	}
+	e.mu.Unlock()
 	defer func() {
 		e.mu.Lock()
 		g.dispatch()

@@ -157,6 +157,25 @@ func TestDomainThatComesBack(t *testing.T) {
 	r.exact(0)
 }
 
+// TestIdleLeaseIsGivenBack: once everything is delivered the lease goes back, although nothing changes any more: mail that
+// another node has taken waits for it.
+func TestIdleLeaseIsGivenBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	r.keepMany(5)
+	r.run()
+	r.delivered(5)
+	held := func() bool {
+		r.engine.mu.Lock()
+		defer r.engine.mu.Unlock()
+		return r.engine.domains[testDomain].lease != nil
+	}
+	if !held() {
+		t.Fatal("the lease was given back at once: a trickle of mail costs one each")
+	}
+	r.until("the lease is given back", func() bool { return !held() })
+}
+
 // noLedger can't record anything at once.
 type noLedger struct{ Spool }
 
