@@ -76,6 +76,7 @@
 //
 // lease/<name>.json names generation, holder and the holder's ledger streams. The holder renews it with If-Match and counts on
 // it for 0.9 terms after it began to write, by its own monotonic clock. Another node takes it after seeing the
-// same ETag for 1.1 terms, at once when it says released, and at once from a former process on the same data_dir. Unless it was
+// same ETag for 1.1 terms, at once when it says released, and at once from a former process that held the very flock on data_dir
+// in this boot of the machine (a data_dir may have been cloned), or whose store can be open in one process only. Unless it was
 // released, the taker seals the holder's ledger and folds it to the seal before it acts.
 package spool

@@ -39,6 +39,7 @@ type leaseDoc struct {
 	Node       string            `json:"node"`
 	Instance   string            `json:"instance"` // of the node's data_dir
 	Process    string            `json:"process"`
+	Lock       string            `json:"lock,omitempty"` // of the data_dir, see lockID
 	Released   bool              `json:"released,omitempty"`
 	Ledger     map[string]uint64 `json:"ledger,omitempty"` // the holder's streams; when released: the seq up to which they must be folded
 	Time       time.Time         `json:"time"`             // for people
@@ -145,10 +146,18 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// mayTake reports whether the lease is nobody's: never held, released, or held by this process or by a
-// former process on the same data_dir, which is dead since we hold its lock.
+// mayTake reports whether the lease is nobody's: never held, released, held by this process, or by a former process
+// on the same data_dir that is certainly dead. That the data_dir is the same doesn't say so, since a
+// machine may have been cloned and its twin be alive. It is dead when it held the very flock that we hold now, in this boot of
+// the machine: so a killed process's successor need not wait. And it is dead when the store can be open in one process
+// only, which after a power failure is us. After a reboot with a bucket the lease is watched for a full term, like a stranger's: a
+// shorter watch would miss a holder that lives but can't renew just now, and counts on what it has. What this doesn't tell apart are
+// two copies of a running machine, memory included; those meet at the ledger, where the second one's write is refused.
 func (s *Spool) mayTake(doc *leaseDoc) bool {
-	return doc == nil || doc.Released || doc.Instance == s.node.Instance
+	if doc == nil || doc.Released || doc.Process == s.process {
+		return true
+	}
+	return doc.Instance == s.node.Instance && (s.o.Exclusive || doc.Lock != "" && doc.Lock == s.lockID)
 }
 
 // readLease returns nil when there is none yet.
@@ -227,7 +236,7 @@ func (s *Spool) take(ctx context.Context, key string, old *leaseDoc, etag string
 
 func (s *Spool) leaseDoc(key string) *leaseDoc {
 	id, pos, _ := s.ledger.streams()[0].position()
-	return &leaseDoc{Name: key[len("lease/") : len(key)-len(".json")], Node: s.node.Node, Instance: s.node.Instance, Process: s.process,
+	return &leaseDoc{Name: key[len("lease/") : len(key)-len(".json")], Node: s.node.Node, Instance: s.node.Instance, Process: s.process, Lock: s.lockID,
 		Ledger: map[string]uint64{id.Name: pos.Seq}}
 }
 

@@ -3,6 +3,8 @@ package spool
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -207,6 +209,53 @@ func TestLeaseOfPredecessor(t *testing.T) {
 			t.Error("valid after Close")
 		}
 	})
+}
+
+// TestLeaseOfTwin: a process on a copy of the data_dir, as when a machine was cloned, doesn't take the lease from the living first
+// one; once that is dead it waits for a term, and not at all when the store can't be open twice.
+func TestLeaseOfTwin(t *testing.T) {
+	for _, exclusive := range []bool{false, true} {
+		d := dirs(t, 2)
+		synctest.Test(t, func(t *testing.T) {
+			store := mem.New()
+			fault := wrap.NewFault(store)
+			s := openSpool(t, fault, d[0], Limits{})
+			first := mustLease(t, s, "example.com")
+			identity, err := os.ReadFile(filepath.Join(d[0], nodeFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(d[1], nodeFile), identity, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			twin, err := Open(t.Context(), Options{Store: store, DataDir: d[1], Exclusive: exclusive, Limits: Limits{MinFree: -1}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			if !exclusive {
+				short, stop := context.WithTimeout(ctx, 5*time.Minute)
+				if _, err := twin.Lease(short, "example.com"); !errors.Is(err, context.DeadlineExceeded) || !first.Valid() {
+					t.Errorf("the twin: %v; the first one's lease is valid: %v", err, first.Valid())
+				}
+				stop()
+			}
+			go func() { ended <- twin.Follow(ctx, newSinkFold()) }()
+			fault.Crash()
+			start := time.Now()
+			mustLease(t, twin, "example.com")
+			if took := time.Since(start); exclusive && took > 3*time.Second || !exclusive && (took < 20*time.Second || took > 45*time.Second) {
+				t.Errorf("exclusive %v: took %s with a term of 30 s", exclusive, took)
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+			kill(s)
+			closeSpool(t, twin)
+		})
+	}
 }
 
 // TestLeaseInOneProcess: the second caller waits for the first to let go.

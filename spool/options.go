@@ -15,6 +15,8 @@ type Options struct {
 	Log     *slog.Logger
 	Metrics *Metrics // may be nil
 	Limits  Limits
+	// Exclusive: the Store can be open in one process at a time, so that whoever held a lease on DataDir before is dead.
+	Exclusive bool
 }
 
 // Limits bound the spool. A zero field stands for its default.

@@ -22,6 +22,7 @@ type Spool struct {
 	process string // ULID of this start
 	epoch   epoch
 	lock    *os.File
+	lockID  string
 	codec   *batch.Codec
 	vigil   *vigil
 	clock   clock
@@ -105,6 +106,7 @@ func (s *Spool) openDataDir() (err error) {
 	if s.lock, err = lockFile(filepath.Join(dir, "lock")); err != nil {
 		return err
 	}
+	s.lockID = lockID(s.lock)
 	if err := os.RemoveAll(s.tempDir()); err != nil {
 		return err
 	}

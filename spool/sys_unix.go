@@ -3,6 +3,8 @@
 package spool
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +36,22 @@ func lockFile(path string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// lockID names a flock: the boot of the machine and the file that is locked. Whoever holds the flock of that name knows that
+// all who held it before are dead: a copy of the file is another file, and another machine, also one that was
+// started from the same image, has another boot. "" where the system doesn't tell its boot.
+func lockID(f *os.File) string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", boot, st.Dev, st.Ino))
+	return hex.EncodeToString(sum[:16])
 }
 
 // freeSpace is the octets left for us in the file system of a folder.
