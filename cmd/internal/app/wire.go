@@ -45,6 +45,7 @@ func (a *App) startStore(ctx context.Context) error {
 	a.life.add("store", func(context.Context) error { return blob.Close(a.store) })
 	a.spool, err = spool.Open(ctx, spool.Options{
 		Store: a.store, DataDir: c.DataDir, Log: a.log, Metrics: spool.NewMetrics(a.reg), Limits: spoolLimits(c),
+		Exclusive: strings.HasPrefix(c.Store.URL, "file:"), // the folder is held by flock
 	})
 	if err != nil {
 		return spoolError(c, err)
