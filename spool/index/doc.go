@@ -16,6 +16,14 @@
 //   - Of flags (declarations, pauses, offers) the last writer by time stands. What is known good only grows.
 //   - A deleted batch takes its entries with it and leaves their sums, which its event carries.
 //
+// # Whether it adds up
+//
+// Tally counts the pairs of an outage, adds what BatchDeleted events say was deleted, and sets that against what the batches named
+// when they were read. Beside the positions stands what the follower told of each stream: where its chain is broken,
+// which numbers it passed over. A batch that is missing and was not deleted, or could not be read, counts as at least
+// one pair, or as many as the ledger tells of; when those were is taken from its neighbours, so it counts in each outage that it may belong
+// to. What was lost at the end of a stream shows by events whose entry is in no batch, beyond those of deleted ones.
+//
 // Events about entries are kept as long as the ledger keeps them: for ever in format 1.
 //
 // # Cost
@@ -24,5 +32,6 @@
 // passed over. There is one writer; readers have connections of their own and see committed rows only.
 // Rows are small, ids are 16 octets, three partial indexes hold what is pending, what ended badly and what is
 // in no outage; counters are kept as the fold goes. TestMillion measures it: about 14 µs of one CPU and 680 octets of file
-// a pair, 22 µs a delivery, 64 MB RSS, with 1,000,000 pairs 0.2 ms for Summary and 4 ms for a page of 500.
+// a pair, 22 µs a delivery, 64 MB RSS, with 1,000,000 pairs 0.2 ms for Summary, 4 ms for a page of 500,
+// 0.9 s for Tally (2.2 s the first time, when all events are looked through).
 package index

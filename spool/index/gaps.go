@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -120,11 +119,12 @@ type streamInfo struct {
 }
 
 // breaks returns what is wrong with the streams that hold anything of the period: the places where the
-// chain is broken, in order, at most one for each stream, and the batches of mail that were lost in it, or damaged.
-func breaks(ctx context.Context, q querier, p period) (chain, lost []Break, err error) {
+// chain is broken, in order, at most one for each stream, and the batches of mail that were lost in it, or damaged,
+// with their number, which may be larger than the list.
+func breaks(ctx context.Context, q querier, p period) (chain, lost []Break, number int64, err error) {
 	streams, err := streamInfos(ctx, q)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
 	for i := range streams {
 		s := &streams[i]
@@ -139,9 +139,9 @@ func breaks(ctx context.Context, q querier, p period) (chain, lost []Break, err 
 			note(Break{Key: s.id.Key(uint64(s.broken.Int64)), Why: s.why.String, Ledger: s.id.Ledger, seq: s.broken.Int64})
 		}
 		for _, g := range s.gaps {
-			missing, err := g.missing(ctx, q, s.id)
+			missing, n, err := g.missing(ctx, q, s.id)
 			if err != nil {
-				return nil, nil, err
+				return nil, nil, 0, err
 			}
 			before := g.before
 			if before == 0 {
@@ -153,14 +153,15 @@ func breaks(ctx context.Context, q querier, p period) (chain, lost []Break, err 
 				note(b)
 			}
 			if mine && !s.id.Ledger {
-				lost = append(lost, missing...)
+				number += n
+				lost = append(lost, missing[:min(len(missing), missingMost-len(lost))]...)
 			}
 		}
 		if relevant && first != nil {
 			chain = append(chain, *first)
 		}
 	}
-	return chain, lost, nil
+	return chain, lost, number, nil
 }
 
 func streamInfos(ctx context.Context, q querier) ([]streamInfo, error) {
@@ -201,12 +202,12 @@ func nextBegan(streams []streamInfo, s *streamInfo) int64 {
 	return next
 }
 
-// missing returns the batches of a gap that retention hasn't deleted.
-func (g *gapRow) missing(ctx context.Context, q querier, id spool.StreamID) ([]Break, error) {
-	var out []Break
+// missing returns the first batches of a gap that retention hasn't deleted, and the number of all.
+func (g *gapRow) missing(ctx context.Context, q querier, id spool.StreamID) (out []Break, n int64, err error) {
 	next := g.seq
 	upTo := func(seq int64) {
-		for ; next < seq; next++ {
+		n += max(0, seq-next)
+		for ; next < seq && len(out) < missingMost; next++ {
 			why := g.why
 			if why == "" {
 				why = "it is missing, and nothing says that it was deleted"
@@ -214,7 +215,7 @@ func (g *gapRow) missing(ctx context.Context, q querier, id spool.StreamID) ([]B
 			out = append(out, Break{Key: id.Key(uint64(next)), Why: why, Ledger: id.Ledger, Lost: true, seq: next})
 		}
 	}
-	err := each(ctx, q, "SELECT seq FROM batch WHERE stream=? AND seq>=? AND seq<? AND deleted<>0 ORDER BY seq", func(r *sql.Rows) error {
+	err = each(ctx, q, "SELECT seq FROM batch WHERE stream=? AND seq>=? AND seq<? AND deleted<>0 ORDER BY seq", func(r *sql.Rows) error {
 		var seq int64
 		if err := r.Scan(&seq); err != nil {
 			return err
@@ -224,5 +225,5 @@ func (g *gapRow) missing(ctx context.Context, q querier, id spool.StreamID) ([]B
 		return nil
 	}, g.stream, g.seq, g.upto)
 	upTo(g.upto)
-	return slices.Clip(out), err
+	return out, n, err
 }

@@ -103,13 +103,18 @@ func (x *Index) Outage(ctx context.Context, id string) (*Outage, error) {
 		return nil, fmt.Errorf("outage %s: %w", id, ErrNotFound)
 	}
 	o := &list[0]
-	err = each(ctx, x.read, "SELECT ledger, name, seq, hash, sealed FROM stream WHERE hash<>'' ORDER BY ledger, name", func(r *sql.Rows) error {
+	err = each(ctx, x.read, "SELECT ledger, name, seq, hash, sealed, broken, coalesce(why,'') FROM stream WHERE hash<>'' ORDER BY ledger, name", func(r *sql.Rows) error {
 		var h Head
 		var seq int64
-		if err := r.Scan(&h.Stream.Ledger, &h.Stream.Name, &seq, &h.Hash, &h.Sealed); err != nil {
+		var broken sql.NullInt64
+		var why string
+		if err := r.Scan(&h.Stream.Ledger, &h.Stream.Name, &seq, &h.Hash, &h.Sealed, &broken, &why); err != nil {
 			return err
 		}
 		h.Seq = uint64(seq)
+		if broken.Valid {
+			h.Break = &Break{Key: h.Stream.Key(uint64(broken.Int64)), Why: why, Ledger: h.Stream.Ledger}
+		}
 		o.Heads = append(o.Heads, h)
 		return nil
 	})

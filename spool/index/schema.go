@@ -219,6 +219,7 @@ func (x *Index) Reset(ctx context.Context) error {
 	if err := tx.Commit(); err != nil {
 		return err
 	}
+	x.straying.Add(1)
 	return x.reload(ctx)
 }
 

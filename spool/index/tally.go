@@ -106,15 +106,16 @@ func (x *Index) tally(ctx context.Context, o *Outage, t *Tally) error {
 	if err := dropped(ctx, tx, t, rows, span); err != nil {
 		return err
 	}
-	var lost []Break
-	if t.Chain, lost, err = breaks(ctx, tx, span); err != nil {
+	chain, lost, number, err := breaks(ctx, tx, span)
+	if err != nil {
 		return err
 	}
+	t.Chain = chain
 	strays, err := x.strays(ctx, tx, span)
 	if err != nil {
 		return err
 	}
-	t.lose(lost, strays)
+	t.lose(lost, number, strays)
 	if len(t.Missing) > missingMost {
 		t.Missing = t.Missing[:missingMost]
 	}
@@ -122,14 +123,14 @@ func (x *Index) tally(ctx context.Context, o *Outage, t *Tally) error {
 }
 
 // lose counts what lost batches held: the pairs that the ledger tells of, at least one for each batch.
-func (t *Tally) lose(lost []Break, strays int64) {
+func (t *Tally) lose(lost []Break, number, strays int64) {
 	for _, b := range lost {
 		t.Missing = append(t.Missing, Missing{Key: b.Key, Why: b.Why})
 	}
-	if strays > 0 && len(lost) == 0 {
+	if strays > 0 && number == 0 {
 		t.Missing = append(t.Missing, Missing{Pairs: strays, Why: "the ledger tells of messages that no batch holds"})
 	}
-	t.Unaccounted += max(strays, int64(len(lost)))
+	t.Unaccounted += max(strays, number)
 }
 
 // period is from when to when an outage was, in ns.

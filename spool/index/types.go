@@ -105,12 +105,14 @@ type Summary struct {
 }
 
 // Head is how far one stream goes, for keeping elsewhere: a chain that still has this hash at this
-// place was not tampered with.
+// place was not tampered with. Without a Break it was verified up to Seq, each batch against the one before; batches that
+// are missing are for Tally to judge.
 type Head struct {
 	Stream spool.StreamID `json:"stream"`
 	Seq    uint64         `json:"seq"` // next to be read
 	Hash   string         `json:"hash"`
 	Sealed bool           `json:"sealed,omitempty"`
+	Break  *Break         `json:"break,omitempty"` // the first place where it could not be followed
 }
 
 // Outage is one outage with its sums. Counts are pairs; a message counts once per domain, however
