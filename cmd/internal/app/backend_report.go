@@ -69,7 +69,22 @@ func (b *backend) report(ctx context.Context, id string) (*admin.Report, error) 
 	if following != nil {
 		r.Chain.Problem = following.Error()
 	}
+	b.unread(r)
 	return r, b.notDelivered(ctx, r)
+}
+
+// unread adds what can't be read for now: nobody knows whether it belongs to the outage.
+func (b *backend) unread(r *admin.Report) {
+	for _, t := range b.spool.Trouble() {
+		why := "it can't be read for now: " + t.Err.Error()
+		r.Chain.Verified = false
+		r.Chain.Broken = append(r.Chain.Broken, index.Break{Key: t.Key, Why: why, Ledger: t.Ledger})
+		if !t.Ledger {
+			r.Missing = append(r.Missing, index.Missing{Key: t.Key, Why: why})
+			r.Unaccounted = max(r.Unaccounted, 1)
+			r.Accepted = r.Counts.Accepted() + r.Unaccounted
+		}
+	}
 }
 
 // hasRead refuses while the index still reads the store for the first time: what it hasn't read yet would look lost.

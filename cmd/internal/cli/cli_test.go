@@ -344,7 +344,7 @@ func TestPairsOut(t *testing.T) {
 			Accepted int
 			Pairs    []spool.Pair
 		}
-		if err := json.Unmarshal([]byte(out.String()), &got); err != nil || got.Accepted != n || got.Pairs == nil || !slices.EqualFunc(got.Pairs, pairs[:n], func(a, b spool.Pair) bool { return a == b }) {
+		if err := json.Unmarshal(out.Bytes(), &got); err != nil || got.Accepted != n || got.Pairs == nil || !slices.EqualFunc(got.Pairs, pairs[:n], func(a, b spool.Pair) bool { return a == b }) {
 			t.Errorf("%v\n%s", err, out)
 		}
 		out.Reset()
