@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// CopyOptions of Copy. The zero value is right for most.
+// CopyOptions of Copy. The zero value is right for most. Objects over 8 MiB pass through a file in os.TempDir().
 type CopyOptions struct {
 	// Parallel is how many objects are copied at once; 0: 8.
 	Parallel int
@@ -22,8 +22,6 @@ type CopyOptions struct {
 	Replace func(key string) bool
 	// Progress is told now and then, and at the end; one call at a time.
 	Progress func(CopyProgress)
-	// TempDir holds objects over 8 MiB on their way; "": os.TempDir().
-	TempDir string
 }
 
 // CopyProgress says how far a Copy is.
@@ -200,7 +198,7 @@ func (c *copier) fetch(ctx context.Context, key string) (*copied, error) {
 		n, err = io.Copy(io.MultiWriter(buf, h), rd)
 		d.ReaderAt = bytes.NewReader(buf.Bytes())
 	} else {
-		if d.file, err = os.CreateTemp(c.o.TempDir, "restante-copy-*"); err != nil {
+		if d.file, err = os.CreateTemp("", "restante-copy-*"); err != nil {
 			return nil, err
 		}
 		os.Remove(d.file.Name()) // goes with the file; what can't be removed now stays in the temporary folder

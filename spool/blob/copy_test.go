@@ -48,7 +48,7 @@ func TestCopy(t *testing.T) {
 	for n := 1; ; n += 7 {
 		f := wrap.NewFault(dst)
 		f.CrashAt(n)
-		_, err := blob.Copy(t.Context(), f, src, blob.CopyOptions{Parallel: 3, TempDir: t.TempDir()})
+		_, err := blob.Copy(t.Context(), f, src, blob.CopyOptions{Parallel: 3})
 		if err == nil {
 			break
 		}

@@ -40,8 +40,6 @@ type Options struct {
 	Metrics *wrap.Metrics
 	// ReadOnly opens a folder without its lock, beside the process that writes to it. Buckets need no such thing.
 	ReadOnly bool
-	// Retry is how calls to a bucket are repeated; a folder's are not.
-	Retry wrap.RetryOptions
 	// Calls is how many calls to a bucket may run at once; 0: 32.
 	Calls int
 	// Getenv is where credentials are looked for; nil: os.Getenv.
@@ -77,24 +75,6 @@ func URL(ctx context.Context, raw string, o Options) (blob.Store, error) {
 		s = wrap.Meter(s, o.Metrics)
 	}
 	return s, nil
-}
-
-// Check reports what is wrong with a URL without opening anything.
-func Check(raw string) error {
-	u, err := parse(raw)
-	if err != nil {
-		return err
-	}
-	switch u.Scheme {
-	case "file":
-		_, err = folder(u)
-	case "s3":
-		_, err = config(u, Options{})
-	case "mem":
-	default:
-		_, err = URL(context.Background(), raw, Options{})
-	}
-	return err
 }
 
 func parse(raw string) (*url.URL, error) {
@@ -152,7 +132,7 @@ func openS3(ctx context.Context, u *url.URL, o Options) (blob.Store, error) {
 	if calls == 0 {
 		calls = defaultCalls
 	}
-	return wrap.Retry(wrap.Limit(s, calls), o.Retry), nil
+	return wrap.Retry(wrap.Limit(s, calls), wrap.RetryOptions{}), nil
 }
 
 // config reads an s3 URL.

@@ -42,6 +42,7 @@ func TestRefused(t *testing.T) {
 		"s3://key:hunter2@b/p":           "take the credentials out of it",
 		"s3://key:hunter2@b/p%zz":        "store URL",
 		"s3://b?colour=blue":             "write one of endpoint, region,",
+		"gopher://x":                     "write file://",
 		"s3://b?a=%zz&secret=hunter2":    "can't be read",
 		"s3://b?ca_file=/does/not/exist": "ca_file",
 		"s3://b/a b":                     "no path segment",
@@ -53,15 +54,22 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-func TestCheck(t *testing.T) {
-	for raw, want := range map[string]string{
-		"file:///var/lib/restante/spool": "", "file:spool": "", "mem:": "", "s3://b/p?endpoint=http://127.0.0.1:9000&region=eu&path_style=false&read_back=true": "",
-		"s3://b?nonsense=1": "unknown key", "file:///": "name a folder", "gopher://x": "write file://",
-	} {
-		if err := open.Check(raw); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+// TestTaken: these need nothing to be there.
+func TestTaken(t *testing.T) {
+	for _, raw := range []string{"mem:", "s3://b/p?endpoint=http://127.0.0.1:9000&region=eu&path_style=false&read_back=true"} {
+		s, err := open.URL(t.Context(), raw, open.Options{})
+		if err != nil {
 			t.Errorf("%s: %v", raw, err)
+			continue
 		}
+		blob.Close(s)
 	}
+	t.Chdir(t.TempDir())
+	s, err := open.URL(t.Context(), "file:spool", open.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob.Close(s)
 }
 
 func TestFile(t *testing.T) {

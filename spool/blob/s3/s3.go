@@ -40,8 +40,7 @@ type Config struct {
 	ReadBack bool
 	// Credentials; the zero value looks in the environment, in files, then for an instance role.
 	Credentials Credentials
-	CAFile      string            // PEM, trusted beside the system's roots
-	Transport   http.RoundTripper // nil: one with limits on connecting and on silence
+	CAFile      string // PEM, trusted beside the system's roots
 }
 
 // Store is a blob.Store in a bucket.
@@ -72,11 +71,9 @@ func Open(_ context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport := c.Transport
-	if transport == nil {
-		if transport, err = newTransport(c.CAFile); err != nil {
-			return nil, err
-		}
+	transport, err := newTransport(c.CAFile)
+	if err != nil {
+		return nil, err
 	}
 	meter := &billing{next: transport}
 	options := &minio.Options{
@@ -156,9 +153,7 @@ func (s *Store) Bill() blob.Bill { return s.meter.bill() }
 
 // Close closes idle connections.
 func (s *Store) Close() error {
-	if t, ok := s.meter.next.(interface{ CloseIdleConnections() }); ok {
-		t.CloseIdleConnections()
-	}
+	s.meter.next.CloseIdleConnections()
 	return nil
 }
 

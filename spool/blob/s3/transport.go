@@ -30,7 +30,7 @@ const (
 )
 
 // newTransport returns an HTTP transport that gives up on silence.
-func newTransport(caFile string) (http.RoundTripper, error) {
+func newTransport(caFile string) (*http.Transport, error) {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
@@ -84,7 +84,7 @@ func (c *stallConn) Write(p []byte) (int, error) {
 
 // billing counts requests by what they cost.
 type billing struct {
-	next                       http.RoundTripper
+	next                       *http.Transport
 	puts, lists, gets, deletes atomic.Int64
 }
 
