@@ -152,7 +152,19 @@ func (s *Server) Stop() {
 }
 
 // Pause stops the server from answering while its connections stay open, until Resume: a store that hangs.
-func (s *Server) Pause() error { return s.command.Process.Signal(syscall.SIGSTOP) }
+func (s *Server) Pause() error {
+	if err := s.command.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for { // its threads stop one after another, and until the last has a request may still be answered
+		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+		still := answers(ctx, s.Endpoint)
+		cancel()
+		if !still {
+			return nil
+		}
+	}
+}
 
 // Resume ends Pause.
 func (s *Server) Resume() error { return s.command.Process.Signal(syscall.SIGCONT) }
