@@ -43,8 +43,6 @@ type Action struct {
 	Delay time.Duration
 	// Hang waits until ctx ends. At "before" the store never sees the call.
 	Hang bool
-	// Crash kills: this call, all calls under way when they reach their next point, and all later ones get ErrCrashed.
-	Crash bool
 	// Late, at put:before: Put returns Err (ErrLost if nil; with Hang when ctx ends), nothing is there for now, and the write
 	// lands later: see Late.
 	Late *Late
@@ -72,7 +70,7 @@ type Rule struct {
 // Fault is a Store whose calls go wrong as told. It takes no fault of its own accord.
 //
 // To enumerate crash points: run once and ask Points; then for each n from 1 to that many run again with CrashAt(n),
-// and let a fresh process go on with the store beneath (Inner).
+// and let a fresh process go on with the store beneath.
 type Fault struct {
 	inner blob.Store
 
@@ -90,9 +88,8 @@ type Fault struct {
 
 // Landed is what became of a late Put.
 type Landed struct {
-	Key  string
-	ETag string
-	Err  error
+	Key string
+	Err error
 }
 
 type latePut struct {
@@ -105,9 +102,6 @@ type latePut struct {
 
 // NewFault returns a Fault around s.
 func NewFault(s blob.Store) *Fault { return &Fault{inner: s, crashed: make(chan struct{})} }
-
-// Inner returns the store beneath, which has no faults.
-func (f *Fault) Inner() blob.Store { return f.inner }
 
 // Add adds a rule; the first that matches a point holds.
 func (f *Fault) Add(r Rule) {
@@ -137,7 +131,7 @@ func (f *Fault) CrashAt(n int) {
 	f.crashAt = n
 }
 
-// Crash crashes now.
+// Crash crashes now: all calls under way when they reach their next point, and all later ones, get ErrCrashed.
 func (f *Fault) Crash() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -183,17 +177,6 @@ func (f *Fault) Points() []Point {
 	return slices.Clone(f.points)
 }
 
-// Pending returns the keys of late Puts that have not landed yet.
-func (f *Fault) Pending() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var keys []string
-	for _, l := range f.late {
-		keys = append(keys, l.key)
-	}
-	return keys
-}
-
 // Landed returns what became of the late Puts that have reached the store.
 func (f *Fault) Landed() []Landed {
 	f.mu.Lock()
@@ -221,9 +204,9 @@ func (f *Fault) land(which func(*latePut) bool) {
 		if l.timer != nil {
 			l.timer.Stop()
 		}
-		etag, err := f.inner.Put(context.Background(), l.key, bytes.NewReader(l.data), l.cond)
+		_, err := f.inner.Put(context.Background(), l.key, bytes.NewReader(l.data), l.cond)
 		f.mu.Lock()
-		f.landed = append(f.landed, Landed{Key: l.key, ETag: etag, Err: err})
+		f.landed = append(f.landed, Landed{Key: l.key, Err: err})
 		f.mu.Unlock()
 	}
 }
@@ -280,9 +263,6 @@ func (f *Fault) find(p *Point) (Action, error) {
 		f.crash()
 	}
 	a := f.action(*p)
-	if a.Crash {
-		f.crash()
-	}
 	if f.isCrashed() {
 		return a, fmt.Errorf("%s: %w", p, ErrCrashed)
 	}
@@ -480,14 +460,6 @@ func (f *Fault) Close() error { return blob.Close(f.inner) }
 
 // String implements blob.Store.
 func (f *Fault) String() string { return f.inner.String() }
-
-// Flip is a Mangle that changes one bit in the middle.
-func Flip(b []byte) []byte {
-	if b = slices.Clone(b); len(b) > 0 {
-		b[len(b)/2] ^= 0x10
-	}
-	return b
-}
 
 // Garble is a Mangle that gives other octets altogether, of the same number.
 func Garble(b []byte) []byte { return bytes.Repeat([]byte("garbage "), len(b)/8+1)[:len(b)] }
