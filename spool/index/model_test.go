@@ -188,6 +188,14 @@ func ask(t testing.TB, x *Index) answer {
 	}
 	a.Outages, err = x.Outages(ctx, "")
 	must()
+	for _, o := range a.Outages {
+		var r *Tally
+		r, err = x.Tally(ctx, o.ID)
+		must()
+		if r.Counts != o.Counts || r.Unaccounted != 0 || r.Deleted != 0 || len(r.Chain) != 0 {
+			t.Fatalf("nothing is missing of %+v, but: %+v", o, r)
+		}
+	}
 	a.Declared, err = x.Declarations(ctx)
 	must()
 	for _, d := range domains {
