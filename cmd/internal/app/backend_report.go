@@ -56,7 +56,9 @@ func (b *backend) report(ctx context.Context, id string) (*admin.Report, error) 
 	following := b.watch.followErr()
 	if following == nil {
 		if err := b.hasRead(ctx); err != nil {
-			return nil, err
+			if following = b.spool.Available(); following == nil {
+				return nil, err
+			}
 		}
 	}
 	t, err := b.index.Tally(ctx, id)
