@@ -15,7 +15,8 @@ import (
 )
 
 // How often the store is asked. On S3 a GET costs $0.0004 and a LIST $0.005 per 1,000: a foreign stream
-// that is idle costs about $0.02 a month, listing the streams, two requests each, $0.03.
+// that is idle costs about $0.02 a month, listing the streams, two requests each, $0.03, and
+// a stream that is silent, less than $0.01.
 const (
 	pollFirst   = time.Second      // next batch of a foreign stream, when it has just had one
 	pollIdle    = 10 * time.Second // after some time without
@@ -24,6 +25,7 @@ const (
 	listBusy    = time.Minute // new streams, while another node's stream has had a batch lately
 	listIdle    = 15 * time.Minute
 	busyFor     = 10 * time.Minute
+	silentFor   = time.Hour // without a batch: then a stream is listed too, as often
 
 	applyItems = 5000                  // entries and events in one transaction, about
 	applyPause = 20 * time.Millisecond // between transactions, so that they gather
@@ -38,6 +40,7 @@ type tail struct {
 	next   time.Time
 	every  time.Duration
 	last   time.Time // when it last had a batch
+	listed time.Time // when it was last listed
 	fails  int       // readings of the next object that failed in a row
 	retry  time.Time // when that is tried again
 }
@@ -85,7 +88,7 @@ func (f *follower) run(ctx context.Context) error {
 	if err := f.begin(ctx); err != nil {
 		return err
 	}
-	if err := f.catchUp(ctx, true); err != nil {
+	if err := f.catchUp(ctx, listAll); err != nil {
 		return err
 	}
 	close(f.caughtUp)
@@ -196,19 +199,31 @@ func (f *follower) notYet() error {
 	return ErrStoreDown
 }
 
-// discover lists the streams, and how far those go that are new, or with all those that aren't sealed.
-func (f *follower) discover(ctx context.Context, all bool) (map[*tail][]uint64, error) {
+// listing says which streams are listed, beside those that are new; never those that are sealed.
+type listing int
+
+const (
+	listSilent listing = iota // of others, without a batch for long: retention may have deleted the next one, and then its 404 says nothing
+	listOpen                  // of others
+	listAll
+)
+
+// discover lists the streams, and how far those go that are new or wanted.
+func (f *follower) discover(ctx context.Context, which listing) (map[*tail][]uint64, error) {
 	ids, err := f.src.streams(ctx)
 	if err != nil {
 		return nil, err
 	}
 	ahead := map[*tail][]uint64{}
+	now := time.Now()
 	for _, id := range ids {
 		_, known := f.tails[id]
 		t := f.tail(id)
-		if t.pos.Sealed || (!all && (known || f.s.writing(id))) {
+		silent := now.Sub(t.last) > silentFor && now.Sub(t.listed) > silentFor
+		if t.pos.Sealed || which != listAll && (f.s.writing(id) || which != listOpen && known && !silent) {
 			continue
 		}
+		t.listed = now
 		seqs, err := f.src.seqs(ctx, id, t.pos.Seq, nil)
 		if err != nil {
 			return nil, err
@@ -237,10 +252,10 @@ func (f *follower) know(id StreamID, head uint64) {
 }
 
 // catchUp reads all there is: the ledger first, then the mail, whatever its age.
-func (f *follower) catchUp(ctx context.Context, all bool) error {
+func (f *follower) catchUp(ctx context.Context, which listing) error {
 	var ahead map[*tail][]uint64
 	err := f.retrying(ctx, "the store", func() (err error) {
-		ahead, err = f.discover(ctx, all)
+		ahead, err = f.discover(ctx, which)
 		return err
 	})
 	if err != nil {
@@ -373,6 +388,9 @@ func (f *follower) add(ctx context.Context, st Step) error {
 		if ev.Type == ReplayPaused && ev.Batch != "" {
 			f.told[ev.Batch] = true
 		}
+		if id, seq, ok := ParseKey(ev.Batch); ok && ev.Type == BatchDeleted {
+			f.know(id, seq+1) // its stream goes on behind it
+		}
 	}
 	f.steps = append(f.steps, st)
 	f.items += len(st.Entries) + len(st.Events) + 1
@@ -450,7 +468,11 @@ func (f *follower) round(ctx context.Context) error {
 		return err
 	}
 	if len(syncs) > 0 || time.Now().After(f.nextList) {
-		if err := f.catchUp(ctx, false); err != nil {
+		which := listSilent
+		if len(syncs) > 0 {
+			which = listOpen
+		}
+		if err := f.catchUp(ctx, which); err != nil {
 			return err
 		}
 	}
@@ -515,6 +537,7 @@ func (f *follower) readKnown(ctx context.Context) error {
 			f.applied[id] = max(f.applied[id], head)
 			f.heads[id] = 0
 			f.mu.Unlock()
+			t.pos, t.broken = Position{Seq: head, Hash: unknownHash}, true
 		}
 	}
 	return nil
