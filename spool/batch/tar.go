@@ -69,13 +69,8 @@ func parseTarMember(b []byte) (name string, content []byte, err error) {
 	if err != nil || size < 0 || size > int64(len(b)-blockSize) {
 		return "", nil, fmt.Errorf("%w: size in a tar header", ErrDamaged)
 	}
-	name, _, _ = cutZero(b[:100])
-	return name, b[blockSize : blockSize+size], nil
-}
-
-func cutZero(b []byte) (string, []byte, bool) {
-	before, after, ok := bytes.Cut(b, []byte{0})
-	return string(before), after, ok
+	field, _, _ := bytes.Cut(b[:100], []byte{0})
+	return string(field), b[blockSize : blockSize+size], nil
 }
 
 func parseOctal(b []byte) (int64, error) {
