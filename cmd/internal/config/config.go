@@ -149,8 +149,7 @@ type Domain struct {
 type Primary struct {
 	Host string // host name or IP address, "" when MX
 	Port int
-	MX   bool   // taken from DNS
-	Text string // as configured
+	MX   bool // taken from DNS
 }
 
 // Defaults is the configuration before any file is read: it has no hostname and no domains.

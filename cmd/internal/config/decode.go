@@ -132,13 +132,6 @@ func (d *decoder) value(key string, f reflect.StructField, in any, out reflect.V
 			return
 		}
 		d.table(key+".", t, out)
-	case reflect.Bool:
-		b, ok := in.(bool)
-		if !ok {
-			d.bad(key, "write true or false", "is yes or no, not %s", kindOf(in))
-			return
-		}
-		out.SetBool(b)
 	case reflect.Int:
 		d.integer(key, f, in, out)
 	case reflect.String:

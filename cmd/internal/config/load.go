@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -51,15 +52,6 @@ func Load(path string, flags Flags) (*Config, error) {
 	return c.finish(d, flags)
 }
 
-// Parse reads one configuration from memory; name stands in for the file in errors. Used for the sample and tests.
-func Parse(name string, text []byte) (*Config, error) {
-	c := Defaults()
-	c.lines = positions{}
-	d := &decoder{lines: c.lines}
-	d.file(c, name, text)
-	return c.finish(d, Flags{})
-}
-
 // list is the main file and the *.toml of conf.d beside it, in the order of their names.
 func list(path string) ([]string, error) {
 	if path == "" {
@@ -85,16 +77,12 @@ func read(file string) ([]byte, error) {
 		return nil, Problems{{File: file, Text: err.Error(), Mend: "let the user that runs restante read it"}}
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("config: %w", err)
-	}
-	if st.Size() > maxFile {
-		return nil, Problems{{File: file, Text: "is over 16 MiB", Mend: "this is no configuration file; name another with --config"}}
-	}
-	text, err := os.ReadFile(file)
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, Problems{{File: file, Text: err.Error(), Mend: "let the user that runs restante read it"}}
+	}
+	if len(text) > maxFile {
+		return nil, Problems{{File: file, Text: "is over 16 MiB", Mend: "this is no configuration file; name another with --config"}}
 	}
 	return text, nil
 }

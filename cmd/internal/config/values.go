@@ -169,7 +169,7 @@ func (s Secret) Reveal() string { return string(s) }
 // ParsePrimary reads one entry of a domain's primary list: "mx", a host, `[host]`, an IPv4 or IPv6
 // address, each but the first with an optional port (25).
 func ParsePrimary(s string) (Primary, error) {
-	p := Primary{Port: 25, Text: s}
+	p := Primary{Port: 25}
 	text := strings.TrimSpace(s)
 	if strings.EqualFold(text, "mx") {
 		p.MX = true
