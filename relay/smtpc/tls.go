@@ -33,7 +33,7 @@ func (p TLSPolicy) check() error {
 // ParseFingerprint reads a SHA-256 in hex, with or without colons.
 func ParseFingerprint(s string) ([sha256.Size]byte, error) {
 	var sum [sha256.Size]byte
-	b, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(s), ":", ""))
+	b, err := hex.DecodeString(strings.ReplaceAll(s, ":", ""))
 	if err != nil || len(b) != len(sum) {
 		return sum, fmt.Errorf("fingerprint %q isn't a SHA-256 in hex (64 digits)", s)
 	}

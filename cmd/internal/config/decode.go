@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"restante/relay/smtpc"
 )
 
 // Problem is one thing wrong with a configuration.
@@ -231,7 +233,7 @@ func (d *decoder) check(key string, f reflect.StructField, s string) bool {
 			return false
 		}
 	case "fingerprint":
-		if !isFingerprint(s) {
+		if _, err := smtpc.ParseFingerprint(s); err != nil {
 			d.bad(key, "write the 64 hex digits that `openssl x509 -noout -fingerprint -sha256` shows", "%q is no SHA-256 fingerprint", s)
 			return false
 		}
@@ -315,11 +317,6 @@ func mustDuration(s string) Duration {
 		panic("config: bad tag: " + err.Error())
 	}
 	return v
-}
-
-func isFingerprint(s string) bool {
-	hex := strings.ReplaceAll(s, ":", "")
-	return len(hex) == 64 && strings.Trim(hex, "0123456789abcdefABCDEF") == ""
 }
 
 // kindOf names a TOML value for people.
