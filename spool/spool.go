@@ -223,6 +223,10 @@ func (s *Spool) spawn(f func()) bool {
 // Close keeps what is under way, writes lazy events, gives back leases, seals the streams and lets go of
 // data_dir. When ctx ends first, what is not settled is answered with ErrUnsettled or ErrVoid, and the next start
 // seals the streams. The store stays the caller's.
+//
+// With a store that doesn't answer Close waits for the batch under way to be settled or given up, which may take Limits.SettleTimeout and
+// Limits.PutTimeout together, by default 2 min 20 s: ctx should last as long, and whoever stops the process from outside should leave it
+// 3 minutes. An earlier end loses no mail that was answered; senders whose connections break without a reply come again.
 func (s *Spool) Close(ctx context.Context) error {
 	s.mu.Lock()
 	if s.closed {
