@@ -9,6 +9,7 @@ import (
 
 	"restante/cmd/internal/load"
 	"restante/cmd/internal/node"
+	"restante/relay/sink"
 	"restante/spool/blob"
 	"restante/spool/blob/s3test"
 )
@@ -56,20 +57,37 @@ func (c *comparison) s3(ctx context.Context) error {
 	})
 }
 
-// idle counts the requests of a node that has nothing to do, and what a month of them costs at S3's prices.
+// idle counts the requests of a node that has nothing to do, its primary being up, and what a month of them costs at S3's
+// prices. It watches for as long as the rarest of them takes to come round.
 func (c *comparison) idle(ctx context.Context) error {
-	const watch = 2 * time.Minute
+	const settle, watch = 2 * time.Minute, 10 * time.Minute
+	wait := func(d time.Duration) error {
+		select {
+		case <-time.After(d):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	return c.onBucket(ctx, func(s *restanteMX) error {
+		primary := sink.New(sink.Options{Addr: s.p.addr})
+		if err := primary.Start(); err != nil {
+			return err
+		}
+		defer primary.Stop()
+		if err := wait(settle); err != nil {
+			return err
+		}
 		bill := func() (b blob.Bill, err error) {
 			for _, op := range []struct {
 				name string
 				to   *int64
-			}{{"put", &b.Puts}, {"list", &b.Lists}, {"get", &b.Gets}} {
+			}{{"put", &b.Puts}, {"list", &b.Lists}, {"prefixes", &b.Lists}, {"get", &b.Gets}} {
 				n, err := s.n.Metric(ctx, "restante_store_calls_total", fmt.Sprintf("op=%q", op.name))
 				if err != nil {
 					n = 0 // none yet
 				}
-				*op.to = int64(n)
+				*op.to += int64(n)
 			}
 			return b, nil
 		}
@@ -77,10 +95,8 @@ func (c *comparison) idle(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		select {
-		case <-time.After(watch):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := wait(watch); err != nil {
+			return err
 		}
 		last, err := bill()
 		if err != nil {
