@@ -34,6 +34,7 @@ type domain struct {
 
 	lease      Lease
 	leasing    context.CancelFunc // not nil: being asked for
+	leaseAsked time.Time          // when that began
 	leaseUsers int                // runs of RunOnce that need it
 	lastWork   time.Time
 	waitingFor string // another node, or the store: why there is no lease
@@ -122,7 +123,7 @@ func (e *Engine) hasLease(d *domain) bool {
 		return false
 	}
 	ctx, cancel := context.WithCancel(e.feeding)
-	d.leasing = cancel
+	d.leasing, d.leaseAsked = cancel, time.Now()
 	e.tasks.Go(func() {
 		defer cancel()
 		l, err := e.o.Spool.Lease(ctx, leaseName(d.name))

@@ -282,6 +282,16 @@ func (g *group) feedEntry(ctx context.Context, d *domain, pairs []spool.Pair) (m
 	if err == nil && canary {
 		j.known, err = e.anyKnown(ctx, j.pairs)
 	}
+	if err == nil && len(j.entry.Rcpts) > len(j.pairs) {
+		var wait bool
+		if wait, err = g.gather(ctx, j); wait {
+			e.mu.Lock()
+			g.giveUp(j)
+			d.rewind()
+			e.mu.Unlock()
+			return false, time.Now().Add(50 * time.Millisecond)
+		}
+	}
 	switch {
 	case errors.Is(err, spool.ErrDamaged), errors.Is(err, spool.ErrErased):
 		return e.parkDamaged(g, j, err), time.Time{}

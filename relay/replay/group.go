@@ -12,12 +12,13 @@ import (
 	"restante/spool"
 )
 
-// job is one message for one primary: the pairs of an entry that go in one transaction.
+// job is one message for one primary: the pairs of an entry, of one domain, that go in one transaction.
 type job struct {
 	d      *domain
 	pairs  []spool.Pair // of d, in order
 	keys   []key
-	lease  Lease // that it was read under
+	lease  Lease  // that it was read under
+	with   []*job // the entry's pairs of other domains, which go in the same transaction; see together.go
 	entry  *spool.Entry
 	body   *spool.Body
 	size   int64
@@ -146,10 +147,13 @@ func (g *group) drop(d *domain) {
 
 // giveUp forgets a job that wasn't sent: the index shows its pairs as pending, as before.
 func (g *group) giveUp(j *job) {
-	for _, k := range j.keys {
-		j.d.claims.forget(k)
+	for _, p := range j.parts() {
+		for _, k := range p.keys {
+			p.d.claims.forget(k)
+		}
+		g.ended(p)
 	}
-	g.ended(j)
+	j.with = nil
 }
 
 // begun says that there is one more job of d.
@@ -221,7 +225,9 @@ func (g *group) take(now time.Time) *job {
 			g.after(now, wait)
 			return nil
 		}
-		return g.removeReady(i)
+		j := g.removeReady(i)
+		g.leaveBehind(j)
+		return j
 	}
 	return nil
 }

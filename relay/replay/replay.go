@@ -9,7 +9,8 @@
 //
 // One Engine serves all domains. Domains with the same set of primary hosts share one group: one feeder,
 // one pace (see relay/replay/pace), its connections. Each domain has its lease, claimed while it has
-// mail and the primary may take it, looked at before every final dot.
+// mail and the primary may take it, looked at before every final dot. An entry with recipients in several of them goes
+// in one transaction, where all may be sent.
 //
 // What becomes of a pair:
 //

@@ -35,26 +35,29 @@ func (w *worker) result(ctx context.Context, j *job, res *smtpc.Result) error {
 	if !res.Mail.IsZero() {
 		w.read++
 	}
-	vs := judge(res, len(j.pairs), reused)
+	vs := judge(res, j.count(), reused)
 	host := spool.Printable(w.conn.Remote())
+	parts := j.parts()
+	shares := make([]share, len(parts))
 	var failed error
-	for i, v := range vs {
-		if v.fate != fateDelivered {
-			continue
-		}
-		err := e.settle(spool.Event{
-			Type: spool.Delivered, By: by, Entry: j.pairs[i].Entry, Rcpt: j.pairs[i].Rcpt, Round: j.pairs[i].Round,
-			Reply: spool.Printable(v.reply.String()), Host: host, Generation: j.lease.Generation(),
-		})
-		if err != nil {
+	for i, p := range parts {
+		s := share{j: p, vs: vs[:len(p.pairs):len(p.pairs)]}
+		vs = vs[len(p.pairs):]
+		if err := w.settleDelivered(p, s.vs, host); err != nil {
 			failed = err // it stands in unsaved, and is written before anything is sent again
 		}
+		shares[i] = s
 	}
-	refused, envelope := w.refused(ctx, j, vs, host)
-	old := w.tooOld(ctx, j, vs)
-	a := w.apply(j, res, vs, host, refused, envelope, old)
-	e.o.Metrics.attempts(vs)
-	e.logResult(j, res, vs, host)
+	for i := range shares {
+		s := &shares[i]
+		s.refused, s.envelope = w.refused(ctx, s.j, s.vs, host)
+		s.old = w.tooOld(ctx, s.j, s.vs)
+	}
+	a := w.apply(j, res, shares, host)
+	for _, s := range shares {
+		e.o.Metrics.attempts(s.vs)
+		e.logResult(s.j, res, s.vs, host)
+	}
 	if len(a.notes) > 0 {
 		e.o.Spool.Note(a.notes...)
 	}
@@ -70,7 +73,34 @@ func (w *worker) result(ctx context.Context, j *job, res *smtpc.Result) error {
 		}
 	}
 	if g.once != nil {
-		g.once.report(j, vs)
+		g.once.report(j, shares[0].vs)
+	}
+	return failed
+}
+
+// share is what a result means for one part of a job.
+type share struct {
+	j        *job
+	vs       []verdict
+	refused  []refusal
+	envelope bool
+	old      map[int]bool
+}
+
+// settleDelivered records the deliveries of one part of a job.
+func (w *worker) settleDelivered(j *job, vs []verdict, host string) error {
+	var failed error
+	for i, v := range vs {
+		if v.fate != fateDelivered {
+			continue
+		}
+		err := w.e.settle(spool.Event{
+			Type: spool.Delivered, By: by, Entry: j.pairs[i].Entry, Rcpt: j.pairs[i].Rcpt, Round: j.pairs[i].Round,
+			Reply: spool.Printable(v.reply.String()), Host: host, Generation: j.lease.Generation(),
+		})
+		if err != nil {
+			failed = err
+		}
 	}
 	return failed
 }
@@ -136,14 +166,18 @@ type after struct {
 }
 
 // apply brings claims, pace and counters up to date with the verdicts on a job, which ends here.
-func (w *worker) apply(j *job, res *smtpc.Result, vs []verdict, host string, refused []refusal, envelope bool, old map[int]bool) after {
-	e, g, d := w.e, w.g, j.d
+func (w *worker) apply(j *job, res *smtpc.Result, shares []share, host string) after {
+	e, g := w.e, w.g
 	var a after
 	now := time.Now()
-	o := outcome(vs)
+	var all []verdict
+	for _, s := range shares {
+		all = append(all, s.vs...)
+	}
+	o := outcome(all)
 	var took time.Time // by pass-through, perhaps
 	if o == pace.Lost {
-		took = e.o.Health.State(d.name).LastTook
+		took = e.o.Health.State(j.d.name).LastTook
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -154,30 +188,32 @@ func (w *worker) apply(j *job, res *smtpc.Result, vs []verdict, host string, ref
 			a.seen, a.reason = append(a.seen, health.Lost), "connection lost at replay"
 		}
 	}
-	blame := o == pace.Lost && vs[0].fate != fateTurned && g.lose(j, now, took)
-	again := &job{}
-	for i, v := range vs {
-		if v.fate == fateAgain || v.fate == fateUnsent || v.fate == fateTurned {
-			again.pairs, again.keys = append(again.pairs, j.pairs[i]), append(again.keys, j.keys[i])
+	blame := o == pace.Lost && all[0].fate != fateTurned && g.lose(j, now, took)
+	var again []*job
+	for _, s := range shares {
+		if r := a.share(w, s, res.Err, host, blame, now); r != nil {
+			again = append(again, r)
 		}
-		a.pair(e, j, i, v, res.Err, host, blame, old[i], now)
 	}
-	a.handleRefusals(w, j, refused, envelope, vs, now)
 	if o == pace.Accepted {
 		g.accepted++
 		g.lostRow = 0
 		delete(g.losers, j.id())
 		a.seen = append(a.seen, health.Took)
-		a.accepted(g, d, now)
+		for _, s := range shares {
+			if outcome(s.vs) == pace.Accepted {
+				a.accepted(g, s.j.d, now)
+			}
+		}
 	}
 	g.pace.Ended(now, o)
 	if o == pace.Deferred && g.pace.Phase() == pace.Canary {
-		a.systemic(vs)
+		a.systemic(all)
 	}
-	if j.trial && o != pace.Accepted && len(again.pairs) == 0 && d.paused != nil && !now.Before(d.paused.retryAt) {
+	if d := j.d; j.trial && o != pace.Accepted && len(again) == 0 && d.paused != nil && !now.Before(d.paused.retryAt) {
 		d.paused.retryAt = now.Add(d.paused.retryWait) // neither accepted nor refused
 	}
-	if len(again.pairs) > 0 {
+	if len(again) > 0 {
 		g.repeat(j, again, o == pace.Unsent)
 	}
 	if g.once != nil {
@@ -186,9 +222,29 @@ func (w *worker) apply(j *job, res *smtpc.Result, vs []verdict, host string, ref
 			g.once.abort(errLostRow)
 		}
 	}
-	g.ended(j)
+	for _, s := range shares {
+		g.ended(s.j)
+	}
 	g.dispatch()
 	return a
+}
+
+// share takes in the verdicts on one part of a job, and returns what of it is to be sent again at once. Callers hold e.mu.
+func (a *after) share(w *worker, s share, broken error, host string, blame bool, now time.Time) *job {
+	j := s.j
+	again := *j
+	again.pairs, again.keys, again.with, again.body = nil, nil, nil, nil
+	for i, v := range s.vs {
+		if v.fate == fateAgain || v.fate == fateUnsent || v.fate == fateTurned {
+			again.pairs, again.keys = append(again.pairs, j.pairs[i]), append(again.keys, j.keys[i])
+		}
+		a.pair(w.e, j, i, v, broken, host, blame, s.old[i], now)
+	}
+	a.handleRefusals(w, j, s.refused, s.envelope, s.vs, now)
+	if len(again.pairs) == 0 {
+		return nil
+	}
+	return &again
 }
 
 // pair takes in the verdict on one pair of a job. Callers hold e.mu.
@@ -234,17 +290,19 @@ func (a *after) pair(e *Engine, j *job, i int, v verdict, broken error, host str
 	}
 }
 
-// repeat puts pairs of j, gathered in again, at the front of the queue: nothing is wrong with them.
-func (g *group) repeat(j, again *job, unsent bool) {
-	pairs, keys := again.pairs, again.keys
-	*again = *j
-	again.pairs, again.keys = pairs, keys
+// repeat puts parts of j, with the pairs that are left of them, at the front of the queue: nothing is wrong with them.
+func (g *group) repeat(j *job, again []*job, unsent bool) {
+	next := join(again)
+	next.body, next.size, next.known = j.body, j.size, j.known
+	next.unsent = j.unsent
 	if unsent {
-		again.unsent++
+		next.unsent++
 	}
 	j.body, j.trial = nil, false // they go on with it
-	g.begun(j.d)
-	g.push(again, true)
+	for _, p := range again {
+		g.begun(p.d)
+	}
+	g.push(next, true)
 }
 
 // putOff puts a pair back until its backoff ends, and returns the event for the ledger. Callers hold e.mu.

@@ -211,8 +211,10 @@ func (w *worker) another() *job {
 
 // before is asked right before each final dot.
 func (w *worker) before(j *job) error {
-	if !j.lease.Valid() {
-		return errLease
+	for _, p := range j.parts() {
+		if !p.lease.Valid() {
+			return errLease
+		}
 	}
 	w.e.mu.Lock()
 	defer w.e.mu.Unlock()
@@ -237,32 +239,7 @@ func (w *worker) recheck(ctx context.Context, j *job) *job {
 		w.g.giveUp(j)
 		return nil
 	}
-	pairs, keys := j.pairs, j.keys
-	j.pairs, j.keys, j.read = nil, nil, now
-	var gone []key
-	for i, p := range pairs {
-		still := slices.ContainsFunc(v.Pairs, func(q spool.Pair) bool {
-			return q.Rcpt == p.Rcpt && q.State == spool.StatePending && q.Round == p.Round
-		})
-		if still {
-			j.pairs, j.keys = append(j.pairs, p), append(j.keys, keys[i])
-		} else {
-			gone = append(gone, keys[i])
-		}
-	}
-	for _, k := range gone {
-		j.d.claims.forget(k)
-	}
-	if len(j.pairs) == 0 {
-		j.keys = keys[:1]
-		w.g.pace.Ended(now, pace.Unsent)
-		w.g.ended(j)
-		if w.g.once != nil {
-			w.g.once.skipped(len(gone))
-		}
-		return nil
-	}
-	return j
+	return w.still(j, v.Pairs, now)
 }
 
 // transaction is a job as it goes over the wire.
@@ -273,12 +250,14 @@ func (e *Engine) transaction(j *job) *smtpc.Transaction {
 			From: en.From, Body: en.Params.Body, SMTPUTF8: en.Params.SMTPUTF8,
 			Ret: en.Params.Ret, EnvID: en.Params.EnvID,
 		},
-		Rcpts: make([]smtpc.Rcpt, len(j.pairs)),
+		Rcpts: make([]smtpc.Rcpt, 0, j.count()),
 		Tag:   j,
 	}
-	for i, p := range j.pairs {
-		r := en.Rcpts[p.Rcpt]
-		t.Rcpts[i] = smtpc.Rcpt{Address: r.Address, Notify: r.Notify, ORcpt: r.ORcpt}
+	for _, part := range j.parts() {
+		for _, p := range part.pairs {
+			r := en.Rcpts[p.Rcpt]
+			t.Rcpts = append(t.Rcpts, smtpc.Rcpt{Address: r.Address, Notify: r.Notify, ORcpt: r.ORcpt})
+		}
 	}
 	if en.Client.Addr != "" {
 		// An address that isn't one was never of use; the rest still is.
