@@ -42,9 +42,6 @@ type Client struct {
 	Session      string         // short id of the session, as in the log
 }
 
-// Encrypted reports that the session is within TLS.
-func (c *Client) Encrypted() bool { return c.TLS != "" }
-
 // Mail is a MAIL command.
 type Mail struct {
 	From   mailaddr.Address // zero: the null reverse-path

@@ -150,7 +150,7 @@ func (w *wire) split(line []byte) (verb, arg string) {
 func (w *wire) check(line []byte) (r reply.Reply, pass bool) {
 	verb, arg := w.split(line)
 	w.cmd.verb = verb
-	switch w.cmd.verb {
+	switch verb {
 	case "MAIL":
 		return w.checkPath(arg, "FROM:")
 	case "RCPT":
@@ -167,20 +167,20 @@ func (w *wire) check(line []byte) (r reply.Reply, pass bool) {
 		return w.checkHelo(arg)
 	case "NOOP", "RSET", "QUIT", "VRFY":
 		arg = "" // said and ignored (RFC 5321 4.1.1.9)
-		if w.cmd.verb == "VRFY" {
+		if verb == "VRFY" {
 			arg = "x"
 		}
 	case "HELP":
 		return reply.New(214, reply.Enhanced{2, 0, 0}, "Restante, see RFC 5321"), false
 	case "AUTH", "EXPN", "ETRN", "SEND", "SOML", "SAML", "TURN":
-		return reply.New(502, reply.Enhanced{5, 5, 1}, "%s is not available here", w.cmd.verb), false
+		return reply.New(502, reply.Enhanced{5, 5, 1}, "%s is not available here", verb), false
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT":
 		w.last = true // a browser that was talked into speaking to us
 		return reply.New(421, reply.Enhanced{4, 7, 0}, "This is no web server"), false
 	default:
 		return reply.New(500, reply.Enhanced{5, 5, 2}, "Command not recognized"), false
 	}
-	w.hand(w.cmd.verb, arg)
+	w.hand(verb, arg)
 	return reply.Reply{}, true
 }
 

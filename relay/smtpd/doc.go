@@ -9,7 +9,7 @@
 //
 //	 1 BDAT cut short in its last chunk is committed     never sees BDAT: wire.readChunks. Dialogues bdat-cut-*
 //	 2 a message after a read timeout becomes commands   wire.err is sticky. TestSlowMessage
-//	 3 ReadTimeout covers the whole of DATA              unused: wire.pace, wire.readLine. TestIdle, TestSlow*
+//	 3 ReadTimeout covers the whole of DATA              unused: wire.more, wire.readLine. TestIdle, TestSlow*
 //	 4 an error of a Handler becomes 554 with its text   only *SMTPError is returned: wireError. TestTempFileFails
 //	 5 MaxLineLength counts in DATA                      unused: Limits.MessageLine. line-message
 //	 6 and in BDAT                                       the same

@@ -213,7 +213,7 @@ func TestClientName(t *testing.T) {
 				client := <-got
 				within(t, "MAIL", time.Since(begun), c.wait, c.wait)
 				if client.Name != c.want || client.Addr != "198.51.100.1" || client.Port != 1025 || client.Helo != "c.example" ||
-					client.Local.String() != "192.0.2.25:25" || client.Encrypted() {
+					client.Local.String() != "192.0.2.25:25" || client.TLS != "" {
 					t.Errorf("%+v", client)
 				}
 				<-p.heard

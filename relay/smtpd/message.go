@@ -11,12 +11,12 @@ import (
 // errSlow: the message comes more slowly than Limits.MinRate.
 var errSlow = errors.New("smtpd: too slow")
 
-// pace reads octets of a message by read, within the idle time and not more slowly than the least rate. Only the time
-// spent waiting for the peer counts.
-func (w *wire) pace(read func(deadline time.Time) (int, error)) error {
+// more reads octets of a message into the empty buffer, within the idle time and not more slowly than the least rate.
+// Only the time spent waiting for the peer counts.
+func (w *wire) more() error {
 	begun := time.Now()
-	n, err := read(begun.Add(w.limits.Idle))
-	w.got += int64(n)
+	err := w.fill(begun.Add(w.limits.Idle), false)
+	w.got += int64(w.n)
 	if err != nil {
 		return err
 	}
@@ -25,14 +25,6 @@ func (w *wire) pace(read func(deadline time.Time) (int, error)) error {
 		return errSlow
 	}
 	return nil
-}
-
-// more reads octets of a message into the empty buffer.
-func (w *wire) more() error {
-	return w.pace(func(deadline time.Time) (int, error) {
-		err := w.fill(deadline, false)
-		return w.n, err
-	})
 }
 
 // readData reads a message up to the end of data. go-smtp's own reader, which stands beneath r in

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -347,19 +348,11 @@ func (w *wire) handshake() error {
 	}
 	w.srv.o.Metrics.tls("ok")
 	state := tc.ConnectionState()
-	w.nc, w.tls = tc, tlsName(state.Version)+" "+tls.CipherSuiteName(state.CipherSuite)
+	w.nc = tc
+	w.tls = strings.ReplaceAll(tls.VersionName(state.Version), "TLS ", "TLS") + " " + tls.CipherSuiteName(state.CipherSuite)
 	w.helo, w.esmtp = "", false
 	w.start()
 	return io.EOF // to the old engine
-}
-
-// tlsName is "TLS1.3": crypto/tls puts a space in it.
-func tlsName(version uint16) string {
-	name := tls.VersionName(version)
-	if len(name) > 4 && name[:4] == "TLS " {
-		return "TLS" + name[4:]
-	}
-	return name
 }
 
 // close sends what is left and ends the connection.
