@@ -52,10 +52,10 @@ func TestReceived(t *testing.T) {
 			t.Errorf("got\n%swant\n%s", got, c.want)
 		}
 		// What we write we know again, however the next server cuts it.
-		if hops, own, ok := trace(append(got, got...), 1<<20, "MX2.example.test"); hops != 2 || own != 2 || !ok {
+		if hops, own, ok := countHops(append(got, got...), 1<<20, "MX2.example.test"); hops != 2 || own != 2 || !ok {
 			t.Errorf("%d hops, %d own, %v", hops, own, ok)
 		}
-		if _, own, _ := trace(got, 1<<20, "mx3.example.test"); own != 0 {
+		if _, own, _ := countHops(got, 1<<20, "mx3.example.test"); own != 0 {
 			t.Error("another host's field taken for ours")
 		}
 	}
@@ -88,7 +88,7 @@ func TestTrace(t *testing.T) {
 		{"A: " + strings.Repeat("x", 93) + "\r\n", 0, true},
 		{"A: b\r\n" + strings.Repeat(" folded\r\n", 50), 0, false},
 	} {
-		hops, _, ok := trace([]byte(c.msg), 100, "mx2.example.test")
+		hops, _, ok := countHops([]byte(c.msg), 100, "mx2.example.test")
 		if hops != c.hops || ok != c.ok {
 			t.Errorf("%q: %d hops, %v", c.msg, hops, ok)
 		}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"restante/relay/reply"
+	"restante/relay/trace"
 	"restante/spool"
 )
 
@@ -18,7 +19,7 @@ func checkHeader(body *spool.Body, l *Limits, hostname string) (reply.Reply, err
 			return reply.Reply{}, err
 		}
 	}
-	hops, own, ok := trace(head, int(l.HeaderSize), hostname)
+	hops, own, ok := countHops(head, int(l.HeaderSize), hostname)
 	switch {
 	case !ok:
 		return reply.New(554, reply.Enhanced{5, 6, 0}, "Header is larger than %d octets", l.HeaderSize), nil
@@ -30,23 +31,12 @@ func checkHeader(body *spool.Body, l *Limits, hostname string) (reply.Reply, err
 	return reply.Reply{}, nil
 }
 
-// trace counts the Received fields at the head of msg, and those of them that hostname wrote. The header ends at the
+// countHops counts the Received fields at the head of msg, and those of them that hostname wrote. The header ends at the
 // first line that is neither a field nor the rest of a folded one, which includes the empty line. ok is
 // false if that doesn't come within limit octets.
-func trace(msg []byte, limit int, hostname string) (hops, own int, ok bool) {
+func countHops(msg []byte, limit int, hostname string) (hops, own int, ok bool) {
 	for at := 0; at < len(msg); {
-		end := at
-		for { // to the end of the field, folded as it may be
-			i := bytes.IndexByte(msg[end:], '\n')
-			if i < 0 {
-				end = len(msg)
-				break
-			}
-			end += i + 1
-			if end == len(msg) || msg[end] != ' ' && msg[end] != '\t' {
-				break
-			}
-		}
+		end := trace.FieldEnd(msg, at)
 		field := msg[at:end]
 		if !isField(field) {
 			return hops, own, true

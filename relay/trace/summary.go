@@ -23,7 +23,7 @@ func Summarize(r io.ReaderAt, size int64) (spool.Summary, error) {
 	}
 	var s spool.Summary
 	for at := 0; at < len(header); {
-		end := fieldEnd(header, at)
+		end := FieldEnd(header, at)
 		name, value, ok := bytes.Cut(header[at:end], []byte(":"))
 		at = end
 		if !ok || len(name) > 16 {

@@ -102,7 +102,7 @@ func Forged(header []byte, authservID string) []Span {
 	}
 	var spans []Span
 	for at := 0; at < len(header); {
-		end := fieldEnd(header, at)
+		end := FieldEnd(header, at)
 		if value, ok := results(header[at:end]); ok && sameID(ServerID(value), authservID) {
 			if n := len(spans); n > 0 && spans[n-1].End == at {
 				spans[n-1].End = end
@@ -130,8 +130,8 @@ func hasField(header []byte) bool {
 	return false
 }
 
-// fieldEnd returns where the field that begins at ends: behind its last continuation line.
-func fieldEnd(b []byte, at int) int {
+// FieldEnd returns where the field that begins at ends: behind its last continuation line.
+func FieldEnd(b []byte, at int) int {
 	for {
 		i := bytes.IndexByte(b[at:], '\n')
 		if i < 0 {
