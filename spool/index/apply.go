@@ -129,7 +129,7 @@ func (t *txn) run(steps []spool.Step) error {
 		}
 	}
 	for _, f := range []func() error{t.insertEvents, t.loadPairs, t.foldPairs, t.writePairs, t.eraseEntries,
-		t.reassign, t.deleteBatches, t.writeState} {
+		t.reassign, t.deleteBatches, t.writeState, t.forgetSurplus} {
 		if err := f(); err != nil {
 			return err
 		}

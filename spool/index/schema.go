@@ -87,7 +87,7 @@ type Index struct {
 	changeMu sync.Mutex
 	changed  chan struct{}
 
-	straying atomic.Int64 // grows when an event came before its entry, or the other way
+	straying atomic.Int64 // grows, under applying, when an event came before its entry or a gap was found
 	surplus  atomic.Pointer[surplus]
 
 	lagMu    sync.Mutex
@@ -219,7 +219,6 @@ func (x *Index) Reset(ctx context.Context) error {
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	x.straying.Add(1)
 	return x.reload(ctx)
 }
 

@@ -46,6 +46,7 @@ func (x *Index) reload(ctx context.Context) error {
 		return err
 	}
 	x.st, x.stale = st, false
+	x.straying.Add(1)
 	x.publish()
 	return nil
 }
@@ -62,6 +63,9 @@ func (x *Index) load(ctx context.Context) (*state, error) {
 		}
 	}
 	if _, err := hex.Decode(st.waiting[:], []byte(waiting)); err != nil {
+		return nil, err
+	}
+	if err := x.loadSurplus(ctx); err != nil {
 		return nil, err
 	}
 	err := each(ctx, x.conn, "SELECT n, ledger, name, seq, hash, sealed, first, last, broken IS NOT NULL, EXISTS(SELECT 1 FROM gap WHERE gap.stream=stream.n AND gap.before=0) FROM stream", func(r *sql.Rows) error {

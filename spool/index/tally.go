@@ -3,8 +3,10 @@ package index
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"sync"
 	"time"
 
@@ -60,6 +62,7 @@ func (x *Index) Tally(ctx context.Context, id string) (*Tally, error) {
 }
 
 func (x *Index) tally(ctx context.Context, o *Outage, t *Tally) error {
+	at := x.straying.Load()             // before the moment that is read
 	tx, err := x.read.BeginTx(ctx, nil) // one moment for all that is compared
 	if err != nil {
 		return err
@@ -111,7 +114,7 @@ func (x *Index) tally(ctx context.Context, o *Outage, t *Tally) error {
 		return err
 	}
 	t.Chain = chain
-	strays, err := x.strays(ctx, tx, span)
+	strays, err := x.strays(ctx, tx, span, at)
 	if err != nil {
 		return err
 	}
@@ -185,11 +188,10 @@ type surplus struct {
 }
 
 // strays returns how many pairs received in the period the ledger tells of though no batch holds them. All events
-// are read for it, so the answer for the whole index is kept until an event comes before its entry again.
-func (x *Index) strays(ctx context.Context, q querier, p period) (int64, error) {
+// are read for it, so the answer for the whole index is kept, also across starts, until an event comes before its entry again.
+func (x *Index) strays(ctx context.Context, q querier, p period, at int64) (int64, error) {
 	const stray = "SELECT count(*) FROM (SELECT DISTINCT v.entry, v.rcpt FROM event v WHERE v.type IN (" + pairEvents +
 		") AND v.entry BETWEEN ? AND ? AND NOT EXISTS(SELECT 1 FROM entry e WHERE e.id=v.entry))"
-	at := x.straying.Load()
 	s := x.surplus.Load()
 	if s == nil || s.at != at {
 		s = &surplus{at: at}
@@ -203,7 +205,7 @@ func (x *Index) strays(ctx context.Context, q querier, p period) (int64, error) 
 			return 0, err
 		}
 		s.n -= gone
-		x.surplus.Store(s)
+		x.keepSurplus(ctx, s)
 	}
 	if s.n <= 0 {
 		return 0, nil
@@ -212,6 +214,41 @@ func (x *Index) strays(ctx context.Context, q querier, p period) (int64, error) 
 	var n int64
 	err := each(ctx, q, stray, func(r *sql.Rows) error { return r.Scan(&n) }, from[:], to[:])
 	return min(n, s.n), err
+}
+
+// keepSurplus notes what was counted, unless it has changed meanwhile.
+func (x *Index) keepSurplus(ctx context.Context, s *surplus) {
+	x.applying.Lock()
+	defer x.applying.Unlock()
+	if x.straying.Load() != s.at {
+		return
+	}
+	if _, err := x.conn.ExecContext(ctx, "INSERT OR REPLACE INTO meta VALUES('surplus',?)", strconv.FormatInt(s.n, 10)); err != nil {
+		x.log.Debug("index: the count of strays is not kept", "err", err)
+		return
+	}
+	x.surplus.Store(s)
+}
+
+// loadSurplus takes up what was kept.
+func (x *Index) loadSurplus(ctx context.Context) error {
+	var n int64
+	err := x.conn.QueryRowContext(ctx, "SELECT value FROM meta WHERE key='surplus'").Scan(&n)
+	if errors.Is(err, sql.ErrNoRows) {
+		x.surplus.Store(nil)
+		return nil
+	}
+	x.surplus.Store(&surplus{at: x.straying.Load(), n: n})
+	return err
+}
+
+// forgetSurplus has it counted again.
+func (t *txn) forgetSurplus() error {
+	if !t.stray {
+		return nil
+	}
+	_, err := t.x.exec(t.ctx, "DELETE FROM meta WHERE key='surplus'")
+	return err
 }
 
 // pairEvents are the types of aboutPair, for a query.
