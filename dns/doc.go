@@ -29,14 +29,14 @@ var (
 
 // Defaults of Options.
 const (
-	DefaultTimeout     = 2 * time.Second
-	DefaultCacheSize   = 10000
-	DefaultMaxTTL      = 24 * time.Hour
-	DefaultNegativeTTL = time.Hour
-	DefaultStale       = 14 * 24 * time.Hour
+	DefaultTimeout   = 2 * time.Second
+	DefaultCacheSize = 10000
 )
 
 const (
+	maxTTL      = 24 * time.Hour          // of what exists, whatever its records say
+	maxDenial   = time.Hour               // of what doesn't
+	maxStale    = 14 * 24 * time.Hour     // how long an answer outlives its TTL while the resolvers fail
 	attempts    = 2                       // rounds over all servers
 	patience    = 1800 * time.Millisecond // RFC 8767 5: longer nobody waits who could have an old answer
 	recheck     = 30 * time.Second        // RFC 8767 5: with an old answer at hand, how soon failed servers are asked again
@@ -47,23 +47,12 @@ const (
 
 // Options configure a Resolver. The zero value is the system's resolvers.
 type Options struct {
-	Servers     []string      // "address:port" or "address"; default: those of /etc/resolv.conf, read again when it changes
-	HostsFile   string        // default "/etc/hosts" with the system's resolvers, none with Servers; "none" for none
-	Timeout     time.Duration // for one server's answer
-	CacheSize   int           // names and types kept
-	MaxTTL      time.Duration // bound of the TTL of what exists
-	NegativeTTL time.Duration // bound of the TTL of what doesn't
-	Stale       time.Duration // how long an answer outlives its TTL while the resolvers fail; negative: not at all
-	Log         *slog.Logger
-	Exchange    Exchange // how a server is asked; default: UDP and TCP
-}
-
-func or[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
+	Servers   []string      // "address:port" or "address"; default: those of /etc/resolv.conf, read again when it changes
+	HostsFile string        // default "/etc/hosts" with the system's resolvers, none with Servers; "none" for none
+	Timeout   time.Duration // for one server's answer
+	CacheSize int           // names and types kept
+	Log       *slog.Logger
+	Exchange  Exchange // how a server is asked; default: UDP and TCP
 }
 
 // notFound is the error for what doesn't exist.

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,7 +97,7 @@ func (r *Resolver) query(ctx context.Context, name string, qtype uint16) (*dns.M
 }
 
 func (r *Resolver) askOne(ctx context.Context, name string, qtype uint16, server string) (*dns.Msg, *net.DNSError) {
-	ctx, cancel := context.WithTimeout(ctx, or(r.o.Timeout, DefaultTimeout))
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.o.Timeout, DefaultTimeout))
 	defer cancel()
 	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype)
 	q.SetEdns0(ednsSize, false)

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"errors"
@@ -84,7 +85,7 @@ func New(o Options) (*Resolver, error) {
 }
 
 // Lasting is a Resolver for which a name that once had records always has: where the resolvers now say that it
-// doesn't exist, it gives the last ones, as long as they are in the cache and no older than Options.Stale.
+// doesn't exist, it gives the last ones, as long as they are in the cache and no older than two weeks.
 type Lasting struct{ r *Resolver }
 
 // Lasting returns the view of r that is meant for the primaries' names.
@@ -186,7 +187,7 @@ func (r *Resolver) stale(e *entry, now time.Time, lasting bool) *answer {
 	if lasting && e.good != nil {
 		a = e.good
 	}
-	if errors.Is(a.err, ErrNoDomain) || now.After(a.expires.Add(or(r.o.Stale, DefaultStale))) {
+	if errors.Is(a.err, ErrNoDomain) || now.After(a.expires.Add(maxStale)) {
 		return nil
 	}
 	return a
@@ -250,7 +251,7 @@ func (r *Resolver) keep(k key, a *answer) {
 	if e == nil {
 		e = &entry{key: k}
 		r.entries[k] = r.used.PushFront(e)
-		if r.used.Len() > or(r.o.CacheSize, DefaultCacheSize) {
+		if r.used.Len() > cmp.Or(r.o.CacheSize, DefaultCacheSize) {
 			old := r.used.Remove(r.used.Back()).(*entry)
 			delete(r.entries, old.key)
 		}
@@ -265,7 +266,7 @@ func (r *Resolver) keep(k key, a *answer) {
 func (r *Resolver) read(k key, msg *dns.Msg) *answer {
 	now := time.Now()
 	a := &answer{}
-	ttl := or(r.o.MaxTTL, DefaultMaxTTL)
+	ttl := maxTTL
 	owner := dns.Fqdn(k.name)
 	answers := msg.Answer[:min(len(msg.Answer), maxRecords)]
 	for range 10 { // aliases of aliases
@@ -302,7 +303,7 @@ func (r *Resolver) read(k key, msg *dns.Msg) *answer {
 func (r *Resolver) negativeTTL(msg *dns.Msg) time.Duration {
 	for _, rr := range msg.Ns {
 		if soa, ok := rr.(*dns.SOA); ok {
-			return min(or(r.o.NegativeTTL, DefaultNegativeTTL), time.Duration(min(soa.Hdr.Ttl, soa.Minttl))*time.Second)
+			return min(maxDenial, time.Duration(min(soa.Hdr.Ttl, soa.Minttl))*time.Second)
 		}
 	}
 	return 0
