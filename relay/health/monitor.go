@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -195,7 +196,7 @@ func (m *Monitor) stateLocked(name string) Record {
 
 func overlay(r Record, d Declaration) Record {
 	r.State, r.Declaration = Down, &d
-	r.Reason = "declared by " + or(d.By, "an admin")
+	r.Reason = "declared by " + cmp.Or(d.By, "an admin")
 	if d.Reason != "" {
 		r.Reason += ": " + d.Reason
 	}
@@ -456,11 +457,4 @@ func (s *set) pause() time.Duration {
 	}
 	d = min(max(d, time.Second), s.interval)
 	return d - time.Duration(rand.Int64N(int64(d)/4+1))
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }

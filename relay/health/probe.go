@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -245,7 +246,7 @@ func (p prober) Probe(ctx context.Context, t smtpc.Target, rcpts []string) Probe
 }
 
 func (p Probed) failed(o Observation) Probed {
-	o.Host = or(p.Host, o.Host)
+	o.Host = cmp.Or(p.Host, o.Host)
 	p.Observation = o
 	return p
 }

@@ -1,6 +1,7 @@
 package smtpc
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -186,7 +187,7 @@ func (c *Conn) attributes(o *Origin, offered []string) string {
 	var b strings.Builder
 	for _, name := range []string{"NAME", "ADDR", "PORT", "PROTO", "HELO"} {
 		if slices.Contains(offered, name) {
-			fmt.Fprintf(&b, " %s=%s", name, or(values[name], unavailable))
+			fmt.Fprintf(&b, " %s=%s", name, cmp.Or(values[name], unavailable))
 		}
 	}
 	return b.String()

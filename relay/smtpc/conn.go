@@ -2,6 +2,7 @@ package smtpc
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -159,7 +160,7 @@ func (c *Conn) flush() error {
 	for b := c.out; len(b) > 0 && err == nil; { // a time limit for each piece, so that a slow line isn't taken for a dead one
 		piece := b[:min(len(b), flushAbove)]
 		b = b[len(piece):]
-		if err = c.nc.SetWriteDeadline(time.Now().Add(or(c.d.CommandTimeout, DefaultCommandTimeout))); err == nil {
+		if err = c.nc.SetWriteDeadline(time.Now().Add(cmp.Or(c.d.CommandTimeout, DefaultCommandTimeout))); err == nil {
 			_, err = c.nc.Write(piece)
 		}
 	}
@@ -206,7 +207,7 @@ func (c *Conn) read(stage Stage, limit time.Duration) (reply.Reply, error) {
 
 // answer reads the reply to a command that is answered with 2xx, 4xx or 5xx.
 func (c *Conn) answer(stage Stage) (reply.Reply, error) {
-	r, err := c.read(stage, or(c.d.CommandTimeout, DefaultCommandTimeout))
+	r, err := c.read(stage, cmp.Or(c.d.CommandTimeout, DefaultCommandTimeout))
 	if err == nil && r.Intermediate() {
 		return reply.Reply{}, c.misfit(stage, r)
 	}
@@ -280,7 +281,7 @@ func (c *Conn) Data(ctx context.Context, src io.Reader, size int64) (reply.Reply
 	if !c.offers.Chunking {
 		c.out = append(c.out, "DATA\r\n"...)
 		c.flush() // read tells
-		r, err := c.read(StageData, or(c.d.CommandTimeout, DefaultCommandTimeout))
+		r, err := c.read(StageData, cmp.Or(c.d.CommandTimeout, DefaultCommandTimeout))
 		switch {
 		case err != nil || r.Transient() || r.Permanent():
 			return r, err
@@ -301,7 +302,7 @@ func (c *Conn) Data(ctx context.Context, src io.Reader, size int64) (reply.Reply
 
 // dot reads the reply to the end of a message.
 func (c *Conn) dot() (reply.Reply, error) {
-	r, err := c.read(StageDot, or(c.d.DataTimeout, DefaultDataTimeout))
+	r, err := c.read(StageDot, cmp.Or(c.d.DataTimeout, DefaultDataTimeout))
 	if err == nil && r.Intermediate() {
 		return reply.Reply{}, c.misfit(StageDot, r)
 	}

@@ -1,6 +1,7 @@
 package smtpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,14 +54,6 @@ type tlsFailure struct {
 // plainFor is how long opportunistic TLS isn't tried again after a failed handshake. Without such a memory
 // each message would cost two connections, and a handshake that hangs would use up a caller's time every time.
 const plainFor = 10 * time.Minute
-
-func or[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
-}
 
 // Dial connects, reads the banner, says EHLO (HELO where that isn't known) and starts TLS as the policy says. The
 // addresses of the host are tried in order until one gives a positive banner. In opportunistic mode a failed
@@ -129,11 +122,11 @@ func (d *Dialer) log() *slog.Logger {
 func (t Target) host() string { return strings.TrimSuffix(strings.TrimPrefix(t.Host, "["), "]") }
 
 func (t Target) label() string {
-	return or(t.Name, net.JoinHostPort(t.host(), strconv.Itoa(or(t.Port, 25))))
+	return cmp.Or(t.Name, net.JoinHostPort(t.host(), strconv.Itoa(cmp.Or(t.Port, 25))))
 }
 
 func (d *Dialer) dial(ctx context.Context, t Target, useTLS bool) (*Conn, error) {
-	deadline := time.Now().Add(or(d.BannerTimeout, DefaultBannerTimeout))
+	deadline := time.Now().Add(cmp.Or(d.BannerTimeout, DefaultBannerTimeout))
 	addrs, err := d.resolve(ctx, t, deadline)
 	if err != nil {
 		return nil, err
@@ -189,12 +182,12 @@ func (d *Dialer) resolve(ctx context.Context, t Target, deadline time.Time) ([]s
 
 // connect reaches one address and reads its banner.
 func (d *Dialer) connect(ctx context.Context, t Target, addr string, deadline time.Time) (*Conn, error) {
-	address := net.JoinHostPort(addr, strconv.Itoa(or(t.Port, 25)))
+	address := net.JoinHostPort(addr, strconv.Itoa(cmp.Or(t.Port, 25)))
 	name := address
 	if t.host() != addr {
-		name = fmt.Sprintf("%s [%s]:%d", t.host(), addr, or(t.Port, 25))
+		name = fmt.Sprintf("%s [%s]:%d", t.host(), addr, cmp.Or(t.Port, 25))
 	}
-	dialCtx, cancel := context.WithDeadline(ctx, earlier(deadline, time.Now().Add(or(d.ConnectTimeout, DefaultConnectTimeout))))
+	dialCtx, cancel := context.WithDeadline(ctx, earlier(deadline, time.Now().Add(cmp.Or(d.ConnectTimeout, DefaultConnectTimeout))))
 	defer cancel()
 	dial := d.NetDial
 	if dial == nil {
@@ -279,7 +272,7 @@ func (c *Conn) start(ctx context.Context, useTLS bool) (*Conn, error) {
 // hello says EHLO, or HELO where that isn't known, and takes down what is offered.
 func (c *Conn) hello() error {
 	banner, tlsState := c.offers.Banner, c.offers.TLS
-	name := or(c.d.Hostname, "localhost")
+	name := cmp.Or(c.d.Hostname, "localhost")
 	r, err := c.command(StageEhlo, "EHLO "+name)
 	if err != nil {
 		return err

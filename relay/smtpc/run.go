@@ -1,6 +1,7 @@
 package smtpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -305,7 +306,7 @@ func (f *flight) accepted() bool {
 func (r *runner) dataReply(f *flight) (bool, error) {
 	c := r.c
 	f.data = false
-	p, err := c.read(StageData, or(c.d.CommandTimeout, DefaultCommandTimeout))
+	p, err := c.read(StageData, cmp.Or(c.d.CommandTimeout, DefaultCommandTimeout))
 	accepted := f.res.Mail.Positive() && f.accepted()
 	switch {
 	case err != nil || p.Transient() || p.Permanent():
@@ -333,7 +334,7 @@ func (r *runner) dataReply(f *flight) (bool, error) {
 // servers do that don't leave a transaction when its message is refused.
 func (r *runner) repeat(f *flight) (bool, error) {
 	if f.data { // 503 like the rest, else we don't know where we are
-		if p, err := r.c.read(StageData, or(r.c.d.CommandTimeout, DefaultCommandTimeout)); err != nil {
+		if p, err := r.c.read(StageData, cmp.Or(r.c.d.CommandTimeout, DefaultCommandTimeout)); err != nil {
 			return false, err
 		} else if !p.Permanent() && !p.Transient() {
 			return false, r.c.misfit(StageData, p)

@@ -1,6 +1,7 @@
 package smtpc
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -43,7 +44,7 @@ func ParseFingerprint(s string) ([sha256.Size]byte, error) {
 
 // config is the TLS configuration for a host.
 func (p TLSPolicy) config(host string) *tls.Config {
-	name := or(p.ServerName, host)
+	name := cmp.Or(p.ServerName, host)
 	cfg := &tls.Config{ServerName: name, RootCAs: p.RootCAs, MinVersion: tls.VersionTLS12}
 	switch {
 	case p.Mode != TLSRequired:
@@ -82,9 +83,9 @@ func (c *Conn) handshake(ctx context.Context) error {
 		// RFC 3207 6: what came in plain behind the 220 would be taken as if it were protected.
 		return c.fail(StageTLS, reply.Reply{}, ErrUnasked)
 	}
-	limit := or(c.d.CommandTimeout, DefaultCommandTimeout)
+	limit := cmp.Or(c.d.CommandTimeout, DefaultCommandTimeout)
 	if c.target.TLS.Mode != TLSRequired {
-		limit = min(limit, or(c.d.BannerTimeout, DefaultBannerTimeout)) // there is another way to go
+		limit = min(limit, cmp.Or(c.d.BannerTimeout, DefaultBannerTimeout)) // there is another way to go
 	}
 	t := tls.Client(c.nc, c.target.TLS.config(c.target.host()))
 	if err := c.nc.SetDeadline(time.Now().Add(limit)); err != nil {
