@@ -285,8 +285,6 @@ type way struct {
 	record  health.Record
 }
 
-func (w way) same(o way) bool { return w.primary == o.primary }
-
 // wayOf says where mail for a recipient goes now.
 func (h *Handler) wayOf(d *domain, a mailaddr.Address) way {
 	r := h.o.Primaries.State(d.Name)

@@ -31,7 +31,7 @@ type pool struct {
 
 type poolSet struct {
 	idle    []*link
-	slots   chan struct{} // one for each connection, idle ones included only while in use
+	slots   chan struct{} // one for each connection in use
 	version int           // counts drop: sessions older than it aren't taken back
 }
 

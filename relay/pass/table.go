@@ -123,5 +123,5 @@ func deferred(c Case, v Verdict) reply.Reply {
 	if c.Stage == AtRcpt {
 		return reply.New(451, reply.Enhanced{4, 2, 0}, "The primary server doubts a recipient that it had, try again later")
 	}
-	return reply.New(451, reply.Enhanced{4, 3, 0}, "The primary server takes no such mail at the moment, try again later")
+	return reply.New(451, later, "The primary server takes no such mail at the moment, try again later")
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"strings"
+	"slices"
 	"time"
 
 	"restante/relay/health"
@@ -31,7 +31,6 @@ type transaction struct {
 	open     bool   // the link is inside a transaction: MAIL was accepted
 	reopened bool
 	done     func() // of Expect
-	ended    bool
 }
 
 // recipient is an accepted one.
@@ -55,7 +54,7 @@ func (t *transaction) Rcpt(ctx context.Context, r smtpd.Rcpt) reply.Reply {
 		return rep
 	}
 	w := t.h.wayOf(d, r.Addr)
-	if t.fixed && !w.defer_ && !w.same(t.way) {
+	if t.fixed && !w.defer_ && w.primary != t.way.primary {
 		return reply.New(452, otherWay, "That recipient goes another way, send it in a transaction of its own")
 	}
 	rec := recipient{key: r.Addr.Key(), Recipient: spool.Recipient{
@@ -112,12 +111,11 @@ func (t *transaction) passRcpt(ctx context.Context, r recipient, w way) reply.Re
 	if t.link != nil && t.link.key != w.primary {
 		t.part() // opened for a recipient that its primary refused
 	}
-	known := func() bool { return t.h.knownGood(ctx, r.Address) }
 	rep, failed := t.ask(ctx, r, w, false)
 	if failed == nil {
 		c := Case{Stage: AtRcpt, Reply: rep, TookMail: w.record.TookMail}
 		if rep.Permanent() {
-			c.KnownGood = known()
+			c.KnownGood = t.h.knownGood(ctx, r.Address)
 		}
 		v := Judge(c)
 		switch v.Action {
@@ -411,10 +409,6 @@ func (t *transaction) Expect() {
 
 // Reset ends the transaction.
 func (t *transaction) Reset() {
-	if t.ended {
-		return
-	}
-	t.ended = true
 	t.part()
 	t.expectDone()
 }
@@ -443,20 +437,11 @@ func (t *transaction) addresses() []string {
 func (t *transaction) domains() []string {
 	var ds []string
 	for _, r := range t.rcpts {
-		if len(ds) == 0 || !contains(ds, r.Domain) {
+		if !slices.Contains(ds, r.Domain) {
 			ds = append(ds, r.Domain)
 		}
 	}
 	return ds
-}
-
-func contains(ds []string, d string) bool {
-	for _, x := range ds {
-		if strings.EqualFold(x, d) {
-			return true
-		}
-	}
-	return false
 }
 
 func (t *transaction) received(id string, now time.Time) []byte {
