@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -39,13 +40,11 @@ func (m *Monitor) watch(ctx context.Context, s *set) {
 			s.rec.LastBad.Before(s.rec.LastTook)
 		m.mu.Unlock()
 		// Mail that it took within the interval says more than a probe; offers are looked at now and then.
-		if !idle {
-			if m.probe(ctx, s) {
-				good = time.Now()
-			}
+		if !idle && m.probe(ctx, s) {
+			good = time.Now()
 		}
 		m.mu.Lock()
-		wait := s.pause()
+		wait, calm := s.pause(), min(s.interval, 200*time.Millisecond)
 		m.mu.Unlock()
 		timer := time.NewTimer(wait)
 		select {
@@ -54,7 +53,7 @@ func (m *Monitor) watch(ctx context.Context, s *set) {
 			timer.Stop()
 			// Whatever kicks, a primary in trouble isn't asked more than a few times a second.
 			select {
-			case <-time.After(min(s.interval, 200*time.Millisecond)):
+			case <-time.After(calm):
 			case <-ctx.Done():
 				return
 			}
@@ -68,10 +67,7 @@ func (m *Monitor) watch(ctx context.Context, s *set) {
 // probe asks each host of s until one is good, within one interval altogether.
 func (m *Monitor) probe(ctx context.Context, s *set) bool {
 	m.mu.Lock()
-	targets, addrs := s.targets, make(map[string]string, len(s.addrs))
-	for h, a := range s.addrs {
-		addrs[h] = a
-	}
+	targets, addrs, interval := s.targets, maps.Clone(s.addrs), s.interval
 	var mxErr error
 	for _, n := range s.domains {
 		if d := m.domains[n]; d != nil {
@@ -88,7 +84,7 @@ func (m *Monitor) probe(ctx context.Context, s *set) bool {
 		return false
 	}
 	rcpts := m.candidates(s)
-	budget := s.interval / time.Duration(len(targets))
+	budget := interval / time.Duration(len(targets))
 	var worst Probed
 	for _, t := range targets {
 		p := m.probeHost(ctx, t, addrs[t.Host], rcpts, max(budget, 100*time.Millisecond))
@@ -140,10 +136,7 @@ func (m *Monitor) candidates(s *set) []string {
 	m.mu.Lock()
 	names := s.domains[:min(len(s.domains), maxKnown)]
 	virgin := !s.rec.TookMail
-	distrust := make(map[string]bool, len(s.distrust))
-	for a := range s.distrust {
-		distrust[a] = true
-	}
+	distrust := maps.Clone(s.distrust)
 	m.mu.Unlock()
 	var rcpts []string
 	for _, n := range names {
