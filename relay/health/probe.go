@@ -249,6 +249,10 @@ func (p Probed) failed(o Observation) Probed {
 func Judge(err error, host string) Observation {
 	o := Observation{Kind: Lost, Host: host, Reason: spool.Printable(err.Error()), err: err}
 	var e *smtpc.Error
+	if errors.Is(err, smtpc.ErrSelf) {
+		o.Reason = "the primary is this machine itself: set primary to the real mail server"
+		return o
+	}
 	if !errors.As(err, &e) {
 		return o
 	}

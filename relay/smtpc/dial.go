@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ type Resolver interface {
 // limits itself, therefore ours are shorter.
 type Dialer struct {
 	Hostname       string        // for EHLO
+	Self           string        // a word that only our own banner has: a server that says it is ourselves (ErrSelf); "": not known
 	Resolver       Resolver      // default: net.DefaultResolver
 	ConnectTimeout time.Duration // for one address; default 10 s
 	BannerTimeout  time.Duration // from the start of Dial until the banner, all addresses together; default 10 s
@@ -208,6 +210,9 @@ func (d *Dialer) connect(ctx context.Context, t Target, addr string, deadline ti
 		return nil, err
 	}
 	c.offers.Banner = banner.Text
+	if d.Self != "" && slices.Contains(strings.Fields(banner.Text), d.Self) {
+		return nil, c.fail(StageBanner, reply.Reply{}, ErrSelf)
+	}
 	if banner.Code != 220 {
 		return nil, c.refuse(StageBanner, banner)
 	}

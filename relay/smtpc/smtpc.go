@@ -145,6 +145,8 @@ var (
 	ErrProtocol = errors.New("not a valid SMTP reply")
 	// ErrUnasked says that the server sent something that nobody had asked for.
 	ErrUnasked = errors.New("the server sent a reply that wasn't asked for")
+	// ErrSelf says that the server is this very process: behind a NAT, an alias in DNS or a redirected port.
+	ErrSelf = errors.New("this is the machine itself")
 	// ErrTimeout says that a time limit passed.
 	ErrTimeout = errors.New("timed out")
 	// ErrUnsupported is the cause of replies that are our own: the server doesn't offer what the message needs.

@@ -108,6 +108,7 @@ type Resolver interface {
 // Options is what New needs.
 type Options struct {
 	Hostname string  // of the banner, EHLO and Received
+	Self     string  // a word of the banner by which this process knows itself again (smtpc.Dialer.Self); "": none
 	Handler  Handler // required
 	Limits   Limits
 	Offers   Offers

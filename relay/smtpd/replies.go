@@ -73,7 +73,7 @@ func (w *wire) answer(text string) {
 	if !w.engine.greeted {
 		w.engine.greeted = true
 		if w.tls == "" {
-			w.out = append(w.out, "220 "+w.srv.o.Hostname+" ESMTP Restante\r\n"...)
+			w.out = append(w.out, strings.TrimRight("220 "+w.srv.o.Hostname+" ESMTP Restante "+w.srv.o.Self, " ")+"\r\n"...)
 		}
 		return
 	}

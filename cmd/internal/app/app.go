@@ -8,6 +8,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -60,6 +61,7 @@ type App struct {
 	life    *lifecycle
 	reg     *prometheus.Registry
 	started time.Time
+	self    string // in our banner, so that a primary that is this process is known
 	addrs   Addrs
 
 	mu  sync.Mutex // held over a reload
@@ -86,7 +88,7 @@ func New(o Options) (*App, error) {
 	if o.Config == nil || o.Log == nil {
 		return nil, errors.New("app: Config and Log are required")
 	}
-	a := &App{o: o, log: o.Log, reg: prometheus.NewRegistry(), started: time.Now()}
+	a := &App{o: o, log: o.Log, reg: prometheus.NewRegistry(), started: time.Now(), self: rand.Text()}
 	a.life = &lifecycle{log: o.Log, failed: make(chan error, 1)}
 	a.cfg.Store(o.Config)
 	a.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -86,7 +86,7 @@ func (a *App) startOutward(context.Context) error {
 		return admin.Errorf(admin.KindFailed, "write [dns] servers, for example servers = [\"9.9.9.9\"]", "no resolver: %w", err)
 	}
 	a.dialer = &smtpc.Dialer{
-		Hostname: c.Hostname, Resolver: a.resolver.Lasting(), Log: a.log,
+		Hostname: c.Hostname, Self: a.self, Resolver: a.resolver.Lasting(), Log: a.log,
 		ConnectTimeout: c.Primary.ConnectTimeout.Std(), BannerTimeout: c.Primary.ConnectTimeout.Std(),
 		CommandTimeout: c.Primary.CommandTimeout.Std(), DataTimeout: c.Primary.DataTimeout.Std(),
 	}
@@ -157,7 +157,7 @@ func (a *App) makeSMTP(c *config.Config) error {
 	}
 	var err error
 	a.smtp, err = smtpd.New(smtpd.Options{
-		Hostname: c.Hostname, Handler: a.pass, Limits: smtpLimits(c), Offers: a.pass.Offers(), Certificates: a.certs,
+		Hostname: c.Hostname, Self: a.self, Handler: a.pass, Limits: smtpLimits(c), Offers: a.pass.Offers(), Certificates: a.certs,
 		PostmasterDomain: c.Domains[0].Name, TempDir: filepath.Join(c.DataDir, "tmp"), Resolver: names{a.resolver}, Log: a.log, Metrics: smtpd.NewMetrics(a.reg),
 	})
 	return err
