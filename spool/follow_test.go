@@ -40,7 +40,7 @@ type world struct {
 
 func start(t *testing.T, store blob.Store, dir string) *world {
 	t.Helper()
-	s, err := spool.Open(t.Context(), spool.Options{Store: store, DataDir: dir, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Limits: spool.Limits{MinFree: -1, InlineMax: 20000, LeaseTerm: 100 * time.Millisecond}})
+	s, err := spool.Open(t.Context(), spool.Options{Store: store, DataDir: dir, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Limits: spool.Limits{MinFree: -1, InlineMax: 20000, LeaseTerm: 2 * time.Second}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -409,6 +409,7 @@ func TestForeign(t *testing.T) {
 
 // TestStoreDownAtStart: Follow waits for the store and goes on by itself.
 func TestStoreDownAtStart(t *testing.T) {
+	t.Parallel()
 	store, dir := mem.New(), t.TempDir()
 	w := start(t, store, dir)
 	w.message(10)

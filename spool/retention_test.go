@@ -3,6 +3,8 @@ package spool_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -133,55 +135,62 @@ func TestRetention(t *testing.T) {
 // next process.
 func crashAll(t *testing.T, dir string, clean blob.Store, do func(context.Context, *world) error, judge func(*world, blob.Store)) {
 	t.Helper()
-	for n, points := 0, 1; n <= points; n++ {
-		store := clone(t, clean)
-		fault := wrap.NewFault(store)
-		w := start(t, fault, dir)
-		w.sync()
-		first := len(fault.Points())
-		if n > 0 {
-			fault.CrashAt(first + n)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		go func() {
-			select {
-			case <-fault.Crashed():
-				cancel()
-				_ = w.stop() // the process is dead
-			case <-ctx.Done():
-			}
-		}()
-		err := do(ctx, w)
-		cancel()
-		if n == 0 {
-			if err != nil {
-				t.Fatal(err)
-			}
-			points = len(fault.Points()) - first
-			t.Logf("%d crash points", points)
-		}
-		if n > 0 {
-			w.grace = 30 * time.Millisecond
-		}
-		w.end()
-		if err := index.Remove(w.path); err != nil {
-			t.Fatal(err)
-		}
-		next := start(t, store, dir)
-		next.sync()
-		judge(next, store)
-		next.end()
-		if err := index.Remove(w.path); err != nil {
-			t.Fatal(err)
-		}
-		if t.Failed() {
-			t.Fatalf("crash point %d of %d", n, points)
-		}
+	points := crashAt(t, 0, dir, clean, do, judge)
+	t.Logf("%d crash points", points)
+	for n := 1; n <= points; n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			crashAt(t, n, dir, clean, do, judge)
+		})
 	}
+}
+
+// crashAt crashes at the n-th point, 0 for none, and returns how many were passed.
+func crashAt(t *testing.T, n int, origin string, clean blob.Store, do func(context.Context, *world) error, judge func(*world, blob.Store)) int {
+	t.Helper()
+	store, dir := clone(t, clean), t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(origin)); err != nil {
+		t.Fatal(err)
+	}
+	fault := wrap.NewFault(store)
+	w := start(t, fault, dir)
+	w.sync()
+	first := len(fault.Points())
+	if n > 0 {
+		fault.CrashAt(first + n)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	go func() {
+		select {
+		case <-fault.Crashed():
+			cancel()
+			_ = w.stop() // the process is dead
+		case <-ctx.Done():
+		}
+	}()
+	err := do(ctx, w)
+	cancel()
+	if n == 0 && err != nil {
+		t.Fatal(err)
+	}
+	points := len(fault.Points()) - first
+	if n > 0 {
+		w.grace = 30 * time.Millisecond
+	}
+	w.end()
+	if err := index.Remove(w.path); err != nil {
+		t.Fatal(err)
+	}
+	next := start(t, store, dir)
+	next.sync()
+	judge(next, store)
+	next.end()
+	return points
 }
 
 // TestRetentionCrash crashes before and after every store call of a run.
 func TestRetentionCrash(t *testing.T) {
+	t.Parallel()
 	store, dir := mem.New(), t.TempDir()
 	p := makePast(t, store, dir)
 	once := func(ctx context.Context, w *world) error {
@@ -195,7 +204,7 @@ func TestRetentionCrash(t *testing.T) {
 	}
 	crashAll(t, dir, store, once, func(w *world, store blob.Store) {
 		if err := w.retain(atOnce); err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
 		p.judge(w, store)
 	})
@@ -265,12 +274,16 @@ func erasedEverywhere(w *world, store blob.Store, ids []string, text map[string]
 // TestErase: bodies and addresses of single members go, the others of the batch stay, the chain
 // verifies, and a crash at any point is made good.
 func TestErase(t *testing.T) {
+	t.Parallel()
 	store, dir := mem.New(), t.TempDir()
 	w := start(t, store, dir)
 	ids := w.oneBatch(6)
 	big := w.message(30000)
 	ids = append(ids, big)
 	w.sync()
+	if err := w.s.Erase(t.Context(), w.x, "admin", "", "01ARZ3NDEKTSV4RRFFQ69G5FAV"); err == nil || !strings.Contains(err.Error(), "01ARZ3NDEKTSV4RRFFQ69G5FAV") {
+		t.Errorf("an unknown id: %v", err)
+	}
 	text := w.text
 	w.end()
 	gone := []string{ids[1], ids[4], big}
@@ -278,21 +291,16 @@ func TestErase(t *testing.T) {
 		return w.s.Erase(ctx, w.x, "admin", "asked to", gone...)
 	}
 	crashAll(t, dir, store, erase, func(w *world, store blob.Store) {
-		v, err := w.x.Entry(t.Context(), gone[0])
+		v, err := w.x.Entry(w.t.Context(), gone[0])
 		if err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
 		if !v.Erased {
 			return // the crash came before the event: nothing was promised
 		}
 		if err := w.retain(func(string) spool.Terms { return spool.Terms{} }); err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
 		erasedEverywhere(w, store, ids, text, gone...)
 	})
-	w = start(t, store, dir)
-	w.sync()
-	if err := w.s.Erase(t.Context(), w.x, "admin", "", "01ARZ3NDEKTSV4RRFFQ69G5FAV"); err == nil || !strings.Contains(err.Error(), "01ARZ3NDEKTSV4RRFFQ69G5FAV") {
-		t.Errorf("an unknown id: %v", err)
-	}
 }
