@@ -90,7 +90,7 @@ func TestLinkDelaysAndBreaks(t *testing.T) {
 		t.Errorf("%v, want at least %v", sent, want)
 	}
 	k.Break()
-	if sent := Send(ctx, SendOptions{Addr: l.Addr().String(), Messages: 1, Size: 1000, Sessions: 1}); sent.Unreached != 1 {
+	if sent := Send(ctx, SendOptions{Addr: l.Addr().String(), Messages: 1, Size: 1000, Sessions: 1}); sent.Unreached != 1 || sent.GaveUp != 1 {
 		t.Errorf("broken: %v", sent)
 	}
 	k.Mend()

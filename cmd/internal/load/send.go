@@ -106,7 +106,7 @@ func Send(ctx context.Context, o SendOptions) Sent {
 	wg.Wait()
 	s.sent.Elapsed = time.Since(start)
 	s.sent.Slowest = time.Duration(s.slowest.Load())
-	s.sent.GaveUp = s.left.Load()
+	s.sent.GaveUp += s.left.Load()
 	return s.sent
 }
 
