@@ -78,7 +78,7 @@ func (c *comparison) idle(ctx context.Context) error {
 		if err := wait(settle); err != nil {
 			return err
 		}
-		bill := func() (b blob.Bill, err error) {
+		bill := func() (b blob.Bill) {
 			for _, op := range []struct {
 				name string
 				to   *int64
@@ -89,20 +89,13 @@ func (c *comparison) idle(ctx context.Context) error {
 				}
 				*op.to += int64(n)
 			}
-			return b, nil
+			return b
 		}
-		first, err := bill()
-		if err != nil {
-			return err
-		}
+		first := bill()
 		if err := wait(watch); err != nil {
 			return err
 		}
-		last, err := bill()
-		if err != nil {
-			return err
-		}
-		spent := last.Sub(first)
+		spent := bill().Sub(first)
 		month := spent.Dollars() * float64(30*24*time.Hour/watch)
 		c.row("bucket, idle", "", fmt.Sprintf("%v in %v", spent, watch), fmt.Sprintf("$%.3f a month", month))
 		return nil

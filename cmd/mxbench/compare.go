@@ -31,8 +31,11 @@ type comparison struct {
 	rows     [][]string
 }
 
+// maker starts a system.
+type maker func(ctx context.Context, c *comparison) (system, error)
+
 // measure is one figure of one system, got anew at each call.
-type measure func(ctx context.Context, make func(ctx context.Context, c *comparison) (system, error)) (float64, error)
+type measure func(ctx context.Context, start maker) (float64, error)
 
 func compareCommand() *cobra.Command {
 	c := &comparison{}
@@ -102,8 +105,8 @@ func (c *comparison) row(cells ...string) {
 func (c *comparison) sideBySide(ctx context.Context, what string, m measure) error {
 	var figures [2][]float64
 	for range c.runs {
-		for i, make := range []func(context.Context, *comparison) (system, error){newPostfix, newRestante} {
-			v, err := m(ctx, make)
+		for i, start := range []maker{newPostfix, newRestante} {
+			v, err := m(ctx, start)
 			if err != nil {
 				return fmt.Errorf("%s: %w", what, err)
 			}
@@ -145,8 +148,8 @@ func (c *comparison) accept(ctx context.Context) error {
 		{"accepted, 50 sessions, a connection each", c.messages / 2, 50, false},
 		{"accepted, 1 session", c.messages / 5, 1, true},
 	} {
-		err := c.sideBySide(ctx, p.what, func(ctx context.Context, make func(context.Context, *comparison) (system, error)) (rate float64, err error) {
-			s, err := make(ctx, c)
+		err := c.sideBySide(ctx, p.what, func(ctx context.Context, start maker) (rate float64, err error) {
+			s, err := start(ctx, c)
 			if err != nil {
 				return 0, err
 			}
@@ -161,21 +164,21 @@ func (c *comparison) accept(ctx context.Context) error {
 }
 
 func (c *comparison) drain(ctx context.Context) error {
-	return c.sideBySide(ctx, "handed over to a sink", func(ctx context.Context, make func(context.Context, *comparison) (system, error)) (float64, error) {
-		return c.handOver(ctx, make, c.messages, 0)
+	return c.sideBySide(ctx, "handed over to a sink", func(ctx context.Context, start maker) (float64, error) {
+		return c.handOver(ctx, start, c.messages, 0)
 	})
 }
 
 func (c *comparison) line(ctx context.Context) error {
-	return c.sideBySide(ctx, "handed over across a 50 ms round trip, 20 connections", func(ctx context.Context, make func(context.Context, *comparison) (system, error)) (float64, error) {
-		return c.handOver(ctx, make, c.messages/4, 25*time.Millisecond)
+	return c.sideBySide(ctx, "handed over across a 50 ms round trip, 20 connections", func(ctx context.Context, start maker) (float64, error) {
+		return c.handOver(ctx, start, c.messages/4, 25*time.Millisecond)
 	})
 }
 
 // handOver fills a system while its primary is down, brings the primary back behind a line with this delay each way, and
 // returns messages a second from the first to the last that the primary takes.
-func (c *comparison) handOver(ctx context.Context, make func(context.Context, *comparison) (system, error), messages int, delay time.Duration) (rate float64, err error) {
-	s, err := make(ctx, c)
+func (c *comparison) handOver(ctx context.Context, start maker, messages int, delay time.Duration) (rate float64, err error) {
+	s, err := start(ctx, c)
 	if err != nil {
 		return 0, err
 	}

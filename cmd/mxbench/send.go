@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -32,21 +33,19 @@ every attempt is written as one line of JSON: its number, the last reply, and wh
 					return err
 				}
 				var mu sync.Mutex
+				var unwritten error
 				enc := json.NewEncoder(f)
 				o.Record = func(a load.Attempt) {
 					mu.Lock()
 					defer mu.Unlock()
-					if e := enc.Encode(a); e != nil && err == nil {
-						err = e
+					if unwritten == nil {
+						unwritten = enc.Encode(a)
 					}
 				}
-				defer f.Close()
+				defer func() { err = errors.Join(err, unwritten, f.Close()) }()
 			}
 			sent := load.Send(cmd.Context(), o)
 			fmt.Fprintln(cmd.OutOrStdout(), sent)
-			if err != nil {
-				return err
-			}
 			if sent.GaveUp > 0 {
 				return fmt.Errorf("%d messages were neither accepted nor refused", sent.GaveUp)
 			}
