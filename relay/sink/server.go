@@ -36,7 +36,7 @@ type Server struct {
 
 // counters are Stats while they are counted.
 type counters struct {
-	connections, current, maxCurrent, transactions, messages, recipients, octets, refused, dropped atomic.Int64
+	connections, current, maxCurrent, transactions, messages, octets, refused, dropped atomic.Int64
 }
 
 // New returns a server that isn't started.
@@ -123,7 +123,7 @@ func (s *Server) Stats() Stats {
 	c := &s.stats
 	return Stats{
 		Connections: c.connections.Load(), Current: c.current.Load(), MaxCurrent: c.maxCurrent.Load(),
-		Transactions: c.transactions.Load(), Messages: c.messages.Load(), Recipients: c.recipients.Load(),
+		Transactions: c.transactions.Load(), Messages: c.messages.Load(),
 		Octets: c.octets.Load(), Refused: c.refused.Load(), Dropped: c.dropped.Load(),
 	}
 }
@@ -221,7 +221,6 @@ func (s *Server) deliver(c *session, data []byte) (error, bool) {
 		s.mu.Unlock()
 	}
 	s.stats.messages.Add(1)
-	s.stats.recipients.Add(int64(len(c.env.Rcpts)))
 	return nil, true
 }
 

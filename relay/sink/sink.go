@@ -123,5 +123,5 @@ type Message struct {
 
 // Stats are counters since New.
 type Stats struct {
-	Connections, Current, MaxCurrent, Transactions, Messages, Recipients, Octets, Refused, Dropped int64
+	Connections, Current, MaxCurrent, Transactions, Messages, Octets, Refused, Dropped int64
 }
