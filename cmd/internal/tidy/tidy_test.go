@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -87,12 +88,8 @@ func TestImportsPointDown(t *testing.T) {
 				continue
 			}
 			to, _, _ := strings.Cut(rest, "/")
-			ok := false
-			for _, a := range allowed {
-				ok = ok || a == to
-			}
 			// A test may start what stands beside its package.
-			if !ok && !strings.HasSuffix(s.path, "_test.go") {
+			if !slices.Contains(allowed, to) && !strings.HasSuffix(s.path, "_test.go") {
 				t.Errorf("%s imports %s: %s may import %v only", s.path, path, top, allowed)
 			}
 		}
