@@ -289,7 +289,7 @@ type way struct {
 func (h *Handler) wayOf(d *domain, a mailaddr.Address) way {
 	r := h.o.Primaries.State(d.Name)
 	if decl, ok := h.o.Primaries.Declared(a.String()); ok {
-		return way{reason: "declared down: " + decl.Target, record: r}
+		return way{reason: declaredBecause(decl), record: r}
 	}
 	switch {
 	case d.WhenUp == WhenUpSpool:
@@ -300,6 +300,23 @@ func (h *Handler) wayOf(d *domain, a mailaddr.Address) way {
 		return way{primary: h.o.Primaries.Key(d.Name), record: r}
 	}
 	return way{reason: "primary " + string(r.State), record: r}
+}
+
+// declaredBecause is the reason of an outage that an admin's word has begun, as health.Record has it for a domain; of an
+// address it names that too.
+func declaredBecause(d health.Declaration) string {
+	by, text := d.By, "declared"
+	if by == "" {
+		by = "an admin"
+	}
+	if strings.Contains(d.Target, "@") {
+		text = d.Target + " declared"
+	}
+	text += " by " + by
+	if d.Reason != "" {
+		text += ": " + d.Reason
+	}
+	return text
 }
 
 // hosted returns the domain of an address, nil if it isn't ours. An address that carries a route of its own

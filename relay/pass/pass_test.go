@@ -267,6 +267,18 @@ func TestDeclaredAddress(t *testing.T) {
 	}
 }
 
+func TestDeclaredBecause(t *testing.T) {
+	for want, d := range map[string]health.Declaration{
+		"me@a.example declared by root: trying it out": {Target: "me@a.example", By: "root", Reason: "trying it out"},
+		"me@a.example declared by an admin":            {Target: "me@a.example"},
+		"declared by root: mailboxes won't open":       {Target: "a.example", By: "root", Reason: "mailboxes won't open"},
+	} {
+		if got := declaredBecause(d); got != want {
+			t.Errorf("%+v: %q, want %q", d, got, want)
+		}
+	}
+}
+
 func TestWhenUpSpool(t *testing.T) {
 	r := newRig(t, func(o *Options) { o.Domains = []Domain{{Name: domA, WhenUp: WhenUpSpool}} })
 	_, dot := r.send(letter, "anna@a.example")
