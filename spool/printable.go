@@ -42,3 +42,17 @@ func unhappy(r rune) bool {
 	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' ||
 		(r >= '\u202a' && r <= '\u202e') || (r >= '\u2066' && r <= '\u2069')
 }
+
+// Octets is a size as people read it: 31.4 MB. It is cut, not rounded, so that what is below a bound such as 1 MB looks
+// like it.
+func Octets(n int64) string {
+	units := []string{"KB", "MB", "GB", "TB", "PB", "EB"}
+	if n < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	i := 0
+	for ; n >= 1_000_000; i++ {
+		n /= 1000
+	}
+	return fmt.Sprintf("%d.%d %s", n/1000, n%1000/100, units[i])
+}

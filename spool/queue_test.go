@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -300,7 +301,7 @@ func TestMinFree(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Available(); !errors.Is(err, ErrNoSpace) {
+		if err := s.Available(); !errors.Is(err, ErrNoSpace) || !strings.HasSuffix(err.Error(), " has 104.8 MB free, min_free is 134.2 MB") {
 			t.Errorf("with 100 MB free: %v", err)
 		}
 		fault.SetFree(200<<20, 1<<40)

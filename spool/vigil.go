@@ -247,9 +247,9 @@ func (v *vigil) space() error {
 	defer cancel()
 	var why error
 	if free, _, err := blob.Space(ctx, v.store); err == nil && free < v.minFree {
-		why = fmt.Errorf("%w: %s has %d MB free, min_free is %d MB", ErrNoSpace, v.store, free>>20, v.minFree>>20)
+		why = fmt.Errorf("%w: %s has %s free, min_free is %s", ErrNoSpace, v.store, Octets(free), Octets(v.minFree))
 	} else if free, err := freeSpace(v.dir); err == nil && free < v.minFree {
-		why = fmt.Errorf("%w: data_dir %s has %d MB free, min_free is %d MB", ErrNoSpace, v.dir, free>>20, v.minFree>>20)
+		why = fmt.Errorf("%w: data_dir %s has %s free, min_free is %s", ErrNoSpace, v.dir, Octets(free), Octets(v.minFree))
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -88,7 +88,7 @@ func TestNumbers(t *testing.T) {
 			t.Errorf("thousands(%d) = %s", in, got)
 		}
 	}
-	for in, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 KB", 31_400_000: "31.4 MB", 999_999: "1.0 MB", 1_200_000_000: "1.2 GB"} {
+	for in, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 KB", 31_400_000: "31.4 MB", 999_999: "999.9 KB", 991_300: "991.3 KB", 999_999_999: "999.9 MB", 1_200_000_000: "1.2 GB"} {
 		if got := octets(in); got != want {
 			t.Errorf("octets(%d) = %s", in, got)
 		}

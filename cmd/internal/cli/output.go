@@ -10,6 +10,8 @@ import (
 	"unicode"
 
 	"github.com/mattn/go-runewidth"
+
+	"restante/spool"
 )
 
 // Styles are SGR sequences; they only ever repeat what a word says already.
@@ -178,18 +180,7 @@ func thousands(n int64) string {
 }
 
 // octets is a size as people read it: 31.4 MB.
-func octets(n int64) string {
-	units := []string{"B", "KB", "MB", "GB", "TB", "PB", "EB"}
-	v, i := float64(n), 0
-	for v >= 999.95 && i < len(units)-1 {
-		v /= 1000
-		i++
-	}
-	if i == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", v, units[i])
-}
+func octets(n int64) string { return spool.Octets(n) }
 
 // span is a duration as people read it: 4 s, 47 min, 2 h, 3 days.
 func span(d time.Duration) string {
