@@ -190,8 +190,14 @@ func (o objects) search(l *loaded, id string) (*Entry, *Body, error) {
 			content = m.Content
 		case id + ".json":
 			e := new(Entry)
-			if err := json.Unmarshal(m.Content, e); err != nil || e.ID != id || content == nil {
-				return nil, nil, fmt.Errorf("%w: the message can't be read: %w", ErrDamaged, err)
+			err := json.Unmarshal(m.Content, e)
+			switch {
+			case content == nil:
+				return nil, nil, fmt.Errorf("%w: the message can't be read, its envelope can", ErrDamaged)
+			case err != nil:
+				return nil, nil, fmt.Errorf("%w: the envelope can't be read: %w", ErrDamaged, err)
+			case e.ID != id:
+				return nil, nil, fmt.Errorf("%w: the envelope is that of %q", ErrDamaged, e.ID)
 			}
 			sum := sha256.Sum256(content)
 			body, err := verified(e, content, hex.EncodeToString(sum[:]))
