@@ -90,6 +90,9 @@ func TestStrandedMailIsTold(t *testing.T) {
 	})
 	open := func() bool { _, ok := a.index.OpenOutages()[name]; return ok }
 	until(t, "its outage is open", open)
+	if ev, ok, err := a.index.OutageOpened(t.Context(), name); err != nil || !ok || ev.Data["node"] != a.spool.Node() {
+		t.Errorf("opened by %v, %v, %v; want it to name this node", ev.Data, ok, err)
+	}
 	p := pending()[0]
 	if err := a.spool.Record(t.Context(), spool.Event{Type: spool.Removed, Entry: p.Entry, Rcpt: p.Rcpt, Round: p.Round, By: "admin root"}); err != nil {
 		t.Fatal(err)
