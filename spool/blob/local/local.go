@@ -88,26 +88,26 @@ func (s *Store) makeRoot() error {
 		}
 		missing = append(missing, p)
 	}
-	temp := filepath.Join(s.dir, tempName)
 	for i := len(missing) - 1; i >= 0; i-- {
-		if err := s.makeFolder(OpenMkdir, OpenSyncDir, missing[i]); err != nil {
+		if err := s.makeFolder(missing[i]); err != nil {
 			return err
 		}
 	}
+	temp := filepath.Join(s.dir, tempName)
 	if fi, err := os.Stat(temp); err == nil && fi.IsDir() {
 		return nil
 	}
-	return s.makeFolder(OpenMkdir, OpenSyncDir, temp)
+	return s.makeFolder(temp)
 }
 
 // makeFolder makes one folder, if it isn't there, and syncs the one above it: also when it was there, since it
 // may be there only since a crash.
-func (s *Store) makeFolder(mkdir, syncdir Op, path string) error {
-	err := s.step(mkdir, path, func() error { return os.Mkdir(path, 0o700) })
+func (s *Store) makeFolder(path string) error {
+	err := s.step(OpenMkdir, path, func() error { return os.Mkdir(path, 0o700) })
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return s.syncFolder(syncdir, filepath.Dir(path))
+	return s.syncFolder(OpenSyncDir, filepath.Dir(path))
 }
 
 // recover removes files that were being written when the last process ended. When that was no clean end,
