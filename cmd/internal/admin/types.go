@@ -76,8 +76,8 @@ type DomainStatus struct {
 	Pending   int64      `json:"pending"`
 	Oldest    *time.Time `json:"oldest"` // when the oldest pending pair was received; null: none pending
 
-	EarlierParked  int64 `json:"earlier_parked"`  // of outages before the last one
-	EarlierPending int64 `json:"earlier_pending"` //
+	EarlierParked  int64 `json:"earlier_parked"` // of outages before the last one
+	EarlierPending int64 `json:"earlier_pending"`
 
 	Bounced      int64         `json:"bounced"`
 	Expired      int64         `json:"expired"`
@@ -85,9 +85,9 @@ type DomainStatus struct {
 	Outage       string        `json:"outage,omitempty"` // id of the last outage
 	OutageOpen   bool          `json:"outage_open"`
 	Primary      []string      `json:"primary"`
-	Cause        string        `json:"cause,omitempty"`      // what was seen last when not up: "connection refused"
-	LastTried    *time.Time    `json:"last_tried,omitempty"` //
-	Latency      float64       `json:"latency_ms,omitempty"` // of the last good probe
+	Cause        string        `json:"cause,omitempty"` // what was seen last when not up: "connection refused"
+	LastTried    *time.Time    `json:"last_tried,omitempty"`
+	Latency      float64       `json:"latency_ms,omitempty"` // a good probe, on average
 	Passed       int64         `json:"passed"`               // messages passed through since the start
 	Replay       string        `json:"replay"`               // automatic, manual, paused, running, waiting
 	ReplayReason string        `json:"replay_reason,omitempty"`
@@ -99,14 +99,12 @@ type DomainStatus struct {
 
 // StoreState is how the store does.
 type StoreState struct {
-	URL     string  `json:"url"`
-	State   string  `json:"state"` // ok, failing, full, unproved
-	Error   string  `json:"error,omitempty"`
-	PutMS   float64 `json:"put_ms,omitempty"` // the last write
-	Free    int64   `json:"free,omitempty"`   // octets, where the store knows
-	Total   int64   `json:"total,omitempty"`
-	Batches int64   `json:"batches,omitempty"`
-	Octets  int64   `json:"octets,omitempty"`
+	URL   string  `json:"url"`
+	State string  `json:"state"` // ok, failing, full
+	Error string  `json:"error,omitempty"`
+	PutMS float64 `json:"put_ms,omitempty"` // a write, on average
+	Free  int64   `json:"free,omitempty"`   // octets, where the store knows
+	Total int64   `json:"total,omitempty"`
 }
 
 // IndexState is how far the index is behind.
