@@ -11,14 +11,14 @@ import (
 	"restante/relay/mailaddr"
 )
 
-// MaxHeader is how much of a message is looked at, in octets. smtpd takes no message with a larger header.
-const MaxHeader = 1 << 20
+// maxHeader is how much of a message is looked at, in octets. smtpd takes no message with a larger header.
+const maxHeader = 1 << 20
 
 // field is the name of the field that Strip looks for, in lower case.
 const field = "authentication-results"
 
-// Span is a run of octets: from Start up to, not including, End.
-type Span struct{ Start, End int }
+// span is a run of octets: from Start up to, not including, End.
+type span struct{ Start, End int }
 
 // Strip returns the octets of r, which has size of them, without the Authentication-Results fields that
 // claim to be ours, and how many octets that gives. The first skip octets are our own trace fields and are
@@ -28,7 +28,7 @@ func Strip(r io.ReaderAt, skip, size int64, authservID string) (io.Reader, int64
 	if err != nil {
 		return nil, 0, err
 	}
-	spans := Forged(header, authservID)
+	spans := forged(header, authservID)
 	if len(spans) == 0 {
 		return io.NewSectionReader(r, 0, size), size, nil
 	}
@@ -48,12 +48,12 @@ func Strip(r io.ReaderAt, skip, size int64, authservID string) (io.Reader, int64
 	return io.MultiReader(parts...), total, nil
 }
 
-// readHeader reads from skip up to the end of the header, or to MaxHeader. A message that is in memory
+// readHeader reads from skip up to the end of the header, or to maxHeader. A message that is in memory
 // isn't copied.
 func readHeader(r io.ReaderAt, skip, size int64) ([]byte, error) {
 	if m, ok := r.(interface{ Bytes() ([]byte, bool) }); ok {
 		if b, ok := m.Bytes(); ok && skip <= size && size <= int64(len(b)) {
-			b = b[skip:min(size, skip+MaxHeader)]
+			b = b[skip:min(size, skip+maxHeader)]
 			if end := headerEnd(b); end >= 0 {
 				b = b[:end]
 			}
@@ -62,7 +62,7 @@ func readHeader(r io.ReaderAt, skip, size int64) ([]byte, error) {
 	}
 	var header []byte
 	for chunk := int64(8 << 10); ; chunk *= 2 {
-		n := min(chunk, size-skip, MaxHeader)
+		n := min(chunk, size-skip, maxHeader)
 		if n <= 0 {
 			return nil, nil
 		}
@@ -76,7 +76,7 @@ func readHeader(r io.ReaderAt, skip, size int64) ([]byte, error) {
 		if end := headerEnd(header); end >= 0 {
 			return header[:end], nil
 		}
-		if n < chunk || n == MaxHeader {
+		if n < chunk || n == maxHeader {
 			return header, nil
 		}
 	}
@@ -93,21 +93,21 @@ func headerEnd(b []byte) int {
 	return -1
 }
 
-// Forged returns where in a header fields stand that claim the results of authservID, each with its
+// forged returns where in a header fields stand that claim the results of authservID, each with its
 // continuation lines and last CRLF, in order and not touching anything else. Lines that are no fields are
 // stepped over: a lenient reader may do so too. An empty authservID means none.
-func Forged(header []byte, authservID string) []Span {
+func forged(header []byte, authservID string) []span {
 	if authservID == "" || !hasField(header) {
 		return nil
 	}
-	var spans []Span
+	var spans []span
 	for at := 0; at < len(header); {
 		end := FieldEnd(header, at)
-		if value, ok := results(header[at:end]); ok && sameID(ServerID(value), authservID) {
+		if value, ok := results(header[at:end]); ok && sameID(serverID(value), authservID) {
 			if n := len(spans); n > 0 && spans[n-1].End == at {
 				spans[n-1].End = end
 			} else {
-				spans = append(spans, Span{at, end})
+				spans = append(spans, span{at, end})
 			}
 		}
 		at = end
@@ -154,10 +154,10 @@ func results(f []byte) (string, bool) {
 	return string(value), true
 }
 
-// ServerID returns the authserv-id of the value of an Authentication-Results field (RFC 8601 2.2), ""
+// serverID returns the authserv-id of the value of an Authentication-Results field (RFC 8601 2.2), ""
 // if none can be read. It reads more than the grammar allows, since what it misses may be believed by
 // somebody: comments anywhere, quoted strings, any octets up to white space, ";" or "(".
-func ServerID(value string) string {
+func serverID(value string) string {
 	s := skipCFWS(value)
 	var id strings.Builder
 	if strings.HasPrefix(s, `"`) {
