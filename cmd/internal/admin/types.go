@@ -157,6 +157,8 @@ type Declaration struct {
 	Until   time.Time `json:"until,omitzero"`
 	Reason  string    `json:"reason,omitempty"`
 	By      string    `json:"by,omitempty"`
+
+	Replaced *Declaration `json:"replaced,omitempty"` // in answers: what was in force for the same target until now
 }
 
 // Replay is how the replay of a domain stands.

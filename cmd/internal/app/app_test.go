@@ -179,6 +179,10 @@ func TestManualReplayLetsMailPass(t *testing.T) {
 	if _, err := b.Declare(t.Context(), "admin root", admin.Declaration{Domain: "example.test", For: "1h"}); err != nil {
 		t.Fatal(err)
 	}
+	again, err := b.Declare(t.Context(), "admin anna", admin.Declaration{Domain: "example.test", For: "2h", Reason: "still"})
+	if err != nil || again.Replaced == nil || again.Replaced.By != "admin root" || !again.Replaced.Until.Before(again.Until) {
+		t.Errorf("declared again: %+v, %v", again, err)
+	}
 	if d := status(t, a); d.State != "down" {
 		t.Errorf("declared down, and %s", d.State)
 	}

@@ -297,13 +297,18 @@ func (b *backend) Declare(ctx context.Context, by string, d admin.Declaration) (
 		return nil, err
 	}
 	until := time.Now().Add(length.Std())
-	err = b.keeper.Declare(ctx, health.Declaration{Target: target, Until: until, Reason: d.Reason, By: by})
-	if err != nil && !errors.Is(err, outage.ErrNotRecorded) { // in force all the same, and written later
-		return nil, admin.Errorf(admin.KindUsage, "write for example --for 15m, --for 2h or --for 1d", "%w", err)
-	}
 	out := &admin.Declaration{Domain: domain, Until: until, Reason: d.Reason, By: by}
 	if d.Address != "" {
 		out.Address = target
+	}
+	for _, was := range b.declarations() {
+		if was.Domain == out.Domain && was.Address == out.Address {
+			out.Replaced = &was
+		}
+	}
+	err = b.keeper.Declare(ctx, health.Declaration{Target: target, Until: until, Reason: d.Reason, By: by})
+	if err != nil && !errors.Is(err, outage.ErrNotRecorded) { // in force all the same, and written later
+		return nil, admin.Errorf(admin.KindUsage, "write for example --for 15m, --for 2h or --for 1d", "%w", err)
 	}
 	b.log.Info("declared down", "target", target, "until", until, "by", by, "reason", d.Reason)
 	return out, nil

@@ -177,7 +177,11 @@ while nobody else notices.`,
 			if got.Address != "" {
 				end = "restante outage end --rcpt " + got.Address
 			}
-			fmt.Fprintf(c.Out, "%s counts as down until %s\nto end it before: %s\n", target(*got), clock(got.Until, time.Now()), end)
+			fmt.Fprintf(c.Out, "%s counts as down until %s\n", target(*got), clock(got.Until, time.Now()))
+			if was := got.Replaced; was != nil {
+				fmt.Fprintf(c.Out, "this replaces: %s\n", declaredLine(*was, time.Now()))
+			}
+			fmt.Fprintf(c.Out, "to end it before: %s\n", end)
 			return nil
 		},
 	}
