@@ -300,3 +300,13 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestWarnsOfNotifyCommand: a program that isn't there keeps nobody from serving mail, but isn't passed over in silence.
+func TestWarnsOfNotifyCommand(t *testing.T) {
+	for program, warned := range map[string]bool{"/nonexistent/page": true, os.Args[0]: false} {
+		c := &Config{Hostname: "mx2.example.test", Notify: Notify{Command: []string{program}}}
+		if got := strings.Contains(strings.Join(c.Warnings(), "\n"), "notify.command"); got != warned {
+			t.Errorf("%s: %q", program, c.Warnings())
+		}
+	}
+}

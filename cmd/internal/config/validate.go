@@ -1,11 +1,14 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -88,6 +91,9 @@ func (d *decoder) smtp(c *Config) {
 			key = "smtp.tls_key"
 		}
 		d.bad(key, "write both tls_cert and tls_key, or neither for a self-signed certificate", "is alone")
+	} else {
+		d.mustExist("smtp.tls_cert", c.SMTP.TLSCert, "write the path of the certificate, or leave out tls_cert and tls_key for a self-signed one")
+		d.mustExist("smtp.tls_key", c.SMTP.TLSKey, "write the path of the certificate's key, or leave out tls_cert and tls_key for a self-signed one")
 	}
 	if _, set := c.lines["smtp.max_sessions_per_address"]; !set { // only a default: follow
 		c.SMTP.MaxSessionsPerAddress = min(c.SMTP.MaxSessionsPerAddress, c.SMTP.MaxSessions)
@@ -169,10 +175,16 @@ func (d *decoder) domain(c *Config, i int, seen map[string]int) {
 	if dom.TLS == "none" && (dom.TLSCA != "" || len(dom.TLSFingerprints) > 0 || dom.TLSName != "") {
 		d.bad(key+".tls", `write tls = "required", or leave out tls_ca, tls_fingerprints and tls_name`, "there is no TLS to check")
 	}
-	if dom.TLSCA != "" {
-		if _, err := os.Stat(dom.TLSCA); err != nil {
-			d.bad(key+".tls_ca", "write the path of a file with PEM certificates", "%v", err)
-		}
+	d.mustExist(key+".tls_ca", dom.TLSCA, "write the path of a file with PEM certificates")
+}
+
+// mustExist checks that a file is there. One that only this user may not look at is no problem: the service may be another's.
+func (d *decoder) mustExist(key, path, mend string) {
+	if path == "" {
+		return
+	}
+	if _, err := os.Stat(path); err != nil && !errors.Is(err, fs.ErrPermission) {
+		d.bad(key, mend, "%v", err)
 	}
 }
 
@@ -262,6 +274,11 @@ func (c *Config) Warnings() []string {
 		}
 		if d.WhenUp == "spool" && d.Replay == "manual" {
 			w = append(w, fmt.Sprintf("%s keeps all mail and hands nothing over by itself; `restante replay start --domain %s` does, or write replay = \"auto\"", d.Name, d.Name))
+		}
+	}
+	if cmd := c.Notify.Command; len(cmd) > 0 {
+		if _, err := exec.LookPath(cmd[0]); err != nil {
+			w = append(w, fmt.Sprintf("nobody will be notified, notify.command can't be run: %v; write the whole path of a program, and try it with `restante notify test`", err))
 		}
 	}
 	if strings.HasPrefix(c.Store.URL, "mem:") {
