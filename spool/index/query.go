@@ -159,6 +159,21 @@ func (x *Index) merged(ctx context.Context, where string, args []any, newest boo
 	return all, cursor(pairKey{k, last.Rcpt}), err
 }
 
+// heldNow is the condition that a parked pair was parked by an admin: what parked it last counts, as in the fold.
+const heldNow = `p.state BETWEEN 1 AND 4 AND p.state=1 AND (SELECT v.type FROM event v WHERE v.entry=p.entry AND v.rcpt=p.rcpt
+	AND v.type IN ('held','parked') ORDER BY v.round DESC, v.time DESC, v.id DESC LIMIT 1)='held'`
+
+// Held returns how many pairs of a domain an admin holds.
+func (x *Index) Held(ctx context.Context, domain string) (int64, error) {
+	d, err := x.domainNumber(ctx, domain)
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	err = x.read.QueryRowContext(ctx, "SELECT count(*) FROM pair p WHERE p.domain=? AND "+heldNow, d).Scan(&n)
+	return n, err
+}
+
 // List returns the pairs that the filter selects, and where to go on ("" at the end).
 func (x *Index) List(ctx context.Context, f Filter) ([]spool.Pair, Cursor, error) {
 	var where []string
@@ -170,6 +185,8 @@ func (x *Index) List(ctx context.Context, f Filter) ([]spool.Pair, Cursor, error
 	byDomain := f.Domain == ""
 	if f.State != "" {
 		switch n := stateNumber(f.State); {
+		case f.State == StateHeld:
+			add(heldNow)
 		case n < 0:
 			return nil, "", fmt.Errorf("%q is no state of a pair", f.State)
 		case n == pending:

@@ -29,12 +29,15 @@ type Options struct {
 // Cursor is where a listing goes on: opaque, "" for the beginning. A listing that has ended returns "".
 type Cursor string
 
+// StateHeld selects the parked pairs that an admin holds. It is for a Filter only: such pairs are parked.
+const StateHeld spool.PairState = "held"
+
 // Filter selects pairs. Its zero value selects all of them.
 type Filter struct {
 	Domain       string          // hosted domain
 	Rcpt         string          // recipient's address, case does not matter
 	From         string          // reverse-path, case does not matter; "<>" for the null one
-	State        spool.PairState // "" for any
+	State        spool.PairState // "" for any, or StateHeld
 	Outage       string          // id of an outage
 	Since, Until time.Time       // when it was received: Since <= received < Until
 	Text         string          // part of sender, recipient or subject
