@@ -239,23 +239,27 @@ func (s *Spool) rewrite(ctx context.Context, by string, entries []Erasure) (int,
 		key := StreamID{Name: e.Location.Stream}.Key(e.Location.Seq)
 		batches[key] = append(batches[key], e)
 	}
-	done := 0
+	var done []Event
+	defer func() {
+		if s.Record(ctx, done...) != nil {
+			s.Note(done...) // to do it again would be harmless
+		}
+	}()
 	for key, es := range batches {
 		if err := s.rewriteBatch(ctx, key, es); err != nil {
-			return done, fmt.Errorf("erase in %s: %w", key, err)
+			return len(done), fmt.Errorf("erase in %s: %w", key, err)
 		}
 		for _, e := range es {
 			if e.Location.Big {
 				big := StreamID{Name: e.Location.Stream}.BigKey(e.Entry)
 				if err := s.o.Store.Delete(ctx, big); err != nil {
-					return done, fmt.Errorf("delete %s: %w", big, err)
+					return len(done), fmt.Errorf("delete %s: %w", big, err)
 				}
 			}
-			s.Note(Event{Type: Erased, By: by, Entry: e.Entry, Data: map[string]any{"done": true}})
-			done++
+			done = append(done, Event{Type: Erased, By: by, Entry: e.Entry, Data: map[string]any{"done": true}})
 		}
 	}
-	return done, nil
+	return len(done), nil
 }
 
 // rewriteBatch replaces a batch by one without the octets of some entries. Whatever the answer to the
