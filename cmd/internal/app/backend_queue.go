@@ -231,12 +231,20 @@ func (x *actor) pair(ctx context.Context, p spool.Pair, named bool) error {
 	case "remove":
 		ev.Type, fits = spool.Removed, p.State == spool.StatePending || p.State == spool.StateParked
 	}
-	if fits && x.a.Do == "retry" && p.State == spool.StateParked {
-		switch held, err := x.b.isHeld(ctx, &p); {
-		case err != nil:
+	if fits && p.State == spool.StateParked && (x.a.Do == "retry" || x.a.Do == "release") {
+		held, err := x.b.isHeld(ctx, &p)
+		if err != nil {
 			return err
-		case held: // until it is released, whatever else is parked
-			x.out.Skipped = append(x.out.Skipped, fmt.Sprintf("%s to %s: it is held, see `restante queue release`", p.Entry, p.Address))
+		}
+		why := ""
+		switch {
+		case held && x.a.Do == "retry": // until it is released, whatever else is parked
+			why = "it is held, see `restante queue release`"
+		case !held && x.a.Do == "release":
+			why = "nobody holds it, see `restante queue retry`"
+		}
+		if why != "" {
+			x.out.Skipped = append(x.out.Skipped, fmt.Sprintf("%s to %s: %s", p.Entry, p.Address, why))
 			return nil
 		}
 	}
@@ -319,6 +327,9 @@ func (x *actor) erase(ctx context.Context) error {
 		v, err := x.b.index.Entry(ctx, id)
 		if err != nil {
 			return fmt.Errorf("erase: %w", err)
+		}
+		if slices.ContainsFunc(v.Events, func(ev spool.Event) bool { return ev.Type == spool.Erased && ev.Data["done"] == true }) {
+			continue // it was before: nothing is left to do or to record
 		}
 		ended := true
 		for _, p := range v.Pairs {

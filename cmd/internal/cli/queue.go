@@ -24,8 +24,9 @@ func newQueue(c *command) *cobra.Command {
 		newQueueList(c), newQueueShow(c),
 		newQueueAct(c, "hold", "Keep mail back from replay until it is released",
 			`  restante queue hold 01J9Z6Q3 --reason "looks like a virus"`),
-		newQueueAct(c, "release", "Release what was held",
-			`  restante queue release 01J9Z6Q3`),
+		newQueueAct(c, "release", "Release what was held, but not what is parked otherwise",
+			`  restante queue release 01J9Z6Q3
+  restante queue release --state held --domain example.com`),
 		newQueueAct(c, "retry", "Try parked mail again, but not what is held",
 			`  restante queue retry --state parked --domain example.com`),
 		newQueueAct(c, "remove", "Remove mail: it will not be delivered",
@@ -51,20 +52,20 @@ func (f *filterFlags) register(cmd *cobra.Command) {
 	p.StringVar(&f.Domain, "domain", "", "to this domain")
 	p.StringVar(&f.Rcpt, "rcpt", "", "to this address")
 	p.StringVar(&f.From, "from", "", `from this address ("<>": the null sender)`)
-	p.StringVar(&f.state, "state", "", "pending, parked, delivered, removed, expired or bounced")
+	p.StringVar(&f.state, "state", "", "pending, parked, held (parked by hand), delivered, removed, expired or bounced")
 	p.StringVar(&f.Outage, "outage", "", "of this outage")
 	p.StringVar(&f.since, "since", "", "received since: 2h, 3d, 09:12, 2026-11-21T09:12")
 	p.StringVar(&f.until, "until", "", "received before")
 	p.StringVar(&f.Text, "text", "", "with this in sender, recipient or subject")
 }
 
-var states = []spool.PairState{spool.StatePending, spool.StateParked, spool.StateDelivered, spool.StateRemoved, spool.StateExpired, spool.StateBounced}
+var states = []spool.PairState{spool.StatePending, spool.StateParked, index.StateHeld, spool.StateDelivered, spool.StateRemoved, spool.StateExpired, spool.StateBounced}
 
 func (f *filterFlags) finish() error {
 	if f.state != "" && f.state != "all" {
 		f.State = spool.PairState(f.state)
 		if !slices.Contains(states, f.State) {
-			return admin.Errorf(admin.KindUsage, "write pending, parked, delivered, removed, expired, bounced or all", "there is no state %q", f.state)
+			return admin.Errorf(admin.KindUsage, "write pending, parked, held, delivered, removed, expired, bounced or all", "there is no state %q", f.state)
 		}
 	}
 	var err error
@@ -87,6 +88,7 @@ func newQueueList(c *command) *cobra.Command {
 		Use:   "list",
 		Short: "List pairs of message and recipient, oldest first",
 		Long: `List pairs of message and recipient, oldest first; without --state those that are pending or parked.
+What is held is parked too, with the reason it was held for: --state held lists it alone.
 In a pipe nothing is cut; --json prints one object a line.`,
 		Example: `  restante queue list
   restante queue list --state delivered --since 2h --limit 20
@@ -285,7 +287,7 @@ func (e *Env) printView(v *index.View) {
 		row("subject", m.Summary.Subject)
 		row("date", m.Summary.Date)
 		row("message id", m.Summary.MessageID)
-		row("size", octets(m.Size))
+		row("size", sizes(m))
 		row("client", client)
 		row("kept because", admin.Brief(m.Reason))
 		row("sha256", m.SHA256)
@@ -322,9 +324,27 @@ func (e *Env) printView(v *index.View) {
 		if ev.Host != "" {
 			text += " (" + ev.Host + ")"
 		}
-		t.add(col(ev.Time.Local().Format("2 Jan 15:04:05")), col(string(ev.Type)), col(clean(ev.By)), col(clean(text)))
+		t.add(col(ev.Time.Local().Format("2 Jan 15:04:05")), col(eventWord(ev)), col(clean(ev.By)), col(clean(text)))
 	}
 	t.print(e.Out)
+}
+
+// sizes is the size of a message as its sender gave it, and of the trace fields that we put before it.
+func sizes(m *spool.Entry) string {
+	size := octets(m.Size - int64(m.TraceSize))
+	if m.TraceSize > 0 {
+		size += ", and " + octets(int64(m.TraceSize)) + " of trace fields before it"
+	}
+	return size
+}
+
+// eventWord is what an event is called. An erasure has two: it is recorded before it begins, so that it is finished
+// whatever happens, and again when the content is gone.
+func eventWord(ev spool.Event) string {
+	if ev.Type == spool.Erased && ev.Data["done"] != true {
+		return "erasing"
+	}
+	return string(ev.Type)
 }
 
 func newQueueAct(c *command, do, short, example string) *cobra.Command {
