@@ -199,6 +199,7 @@ func (a *App) replayNotice(n replay.Notice) {
 		replay.NoticeParked: notify.Parked, replay.NoticeFinished: notify.ReplayFinished, replay.NoticePaused: notify.ReplayPaused,
 		replay.NoticeResumed: notify.ReplayResumed, replay.NoticeStopped: notify.ReplayPaused, replay.NoticeGoesOn: notify.ReplayResumed,
 	}
+	data := map[string]any{"notice": n}
 	var text string
 	switch n.Kind {
 	case replay.NoticeParked:
@@ -208,6 +209,15 @@ func (a *App) replayNotice(n replay.Notice) {
 		text = fmt.Sprintf("A message to %s was parked: %s. See: restante queue show %s", n.Address, because(n), n.Entry)
 	case replay.NoticeFinished:
 		text = fmt.Sprintf("All mail kept for %s is handed over: %d delivered, %d parked.", n.Domain, n.Delivered, n.Parked)
+		held, err := a.index.Held(context.Background(), n.Domain)
+		if err != nil {
+			a.log.Warn("the index doesn't say what is held", "domain", n.Domain, "err", err)
+		}
+		if held > 0 {
+			data["held"] = held
+			text = fmt.Sprintf("All mail kept for %s is handed over, but for what is held: %d delivered, %d parked, %d held. See: restante queue list --domain %s --state held",
+				n.Domain, n.Delivered, n.Parked, held, n.Domain)
+		}
 	case replay.NoticePaused:
 		text = fmt.Sprintf("The replay of %s is paused: %s", n.Domain, because(n))
 	case replay.NoticeStopped:
@@ -215,7 +225,7 @@ func (a *App) replayNotice(n replay.Notice) {
 	default:
 		text = "Replay goes on."
 	}
-	a.notifier.Send(notify.Notice{Kind: kinds[n.Kind], Time: n.Time, Domain: n.Domain, Text: strings.TrimSpace(text), Data: map[string]any{"notice": n}})
+	a.notifier.Send(notify.Notice{Kind: kinds[n.Kind], Time: n.Time, Domain: n.Domain, Text: strings.TrimSpace(text), Data: data})
 }
 
 // because is the reason of a notice with the reply behind it, unless the reason has it already.
