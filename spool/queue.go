@@ -349,6 +349,20 @@ func (q *queue) close() <-chan struct{} {
 	return idle
 }
 
+// awaited reports that somebody waits for an item.
+func (q *queue) awaited() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.held > 0
+}
+
+// begun reports that a stream of the queue has an object, and so wants a seal, or that something is still to be written.
+func (q *queue) begun() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.busy() || slices.ContainsFunc(q.lanes, func(w *stream) bool { _, _, used := w.position(); return used })
+}
+
 // waiting is the number of items queued.
 func (q *queue) waiting() int {
 	q.mu.Lock()

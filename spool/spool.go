@@ -224,9 +224,9 @@ func (s *Spool) spawn(f func()) bool {
 // data_dir. When ctx ends first, what is not settled is answered with ErrUnsettled or ErrVoid, and the next start
 // seals the streams. The store stays the caller's.
 //
-// With a store that doesn't answer Close waits for the batch under way to be settled or given up, which may take Limits.SettleTimeout and
-// Limits.PutTimeout together, by default 2 min 20 s: ctx should last as long, and whoever stops the process from outside should leave it
-// 3 minutes. An earlier end loses no mail that was answered; senders whose connections break without a reply come again.
+// With a store that doesn't answer Close waits for the batch under way to be settled or given up as long as a caller waits for it, which may
+// take Limits.SettleTimeout and Limits.PutTimeout together, by default 2 min 20 s, or until ctx ends. Without one it ends within 10 s. An
+// earlier end loses no mail that was answered, and is no error; senders whose connections break without a reply come again.
 func (s *Spool) Close(ctx context.Context) error {
 	s.mu.Lock()
 	if s.closed {
@@ -235,19 +235,10 @@ func (s *Spool) Close(ctx context.Context) error {
 	}
 	s.closed = true
 	s.mu.Unlock()
-	var errs []error
 	queues := []*queue{s.mail, s.ledger}
-	for _, q := range queues {
-		select {
-		case <-q.close():
-		case <-ctx.Done():
-		}
-	}
-	for _, l := range s.leases.all() {
-		errs = append(errs, l.Release(ctx))
-	}
-	if s.Cluster() != "" && ctx.Err() == nil {
-		errs = append(errs, s.sealOwn(ctx))
+	if err := s.finish(ctx, queues); err != nil {
+		s.log.Warn("stopped before the store had taken everything; nothing that was answered is lost: the next start seals the streams and writes what the journal holds",
+			"store", s.o.Store.String(), "err", err)
 	}
 	s.stop(ErrClosed)
 	for _, q := range queues {
@@ -263,10 +254,64 @@ func (s *Spool) Close(ctx context.Context) error {
 	s.mu.Unlock()
 	s.writers.Wait()
 	s.workers.Wait()
+	var errs []error
 	if s.journal != nil {
 		errs = append(errs, s.journal.close())
 	}
 	return errors.Join(append(errs, s.lock.Close())...)
+}
+
+// finish is what Close has to write. It is given up once the store doesn't answer and nobody waits.
+func (s *Spool) finish(ctx context.Context, queues []*queue) error {
+	ctx, release := s.whileUp(ctx)
+	defer release()
+	for _, q := range queues {
+		select {
+		case <-q.close():
+		case <-ctx.Done():
+		}
+	}
+	if ctx.Err() != nil {
+		if slices.ContainsFunc(queues, (*queue).begun) {
+			return context.Cause(ctx)
+		}
+		return nil
+	}
+	var errs []error
+	for _, l := range s.leases.all() {
+		errs = append(errs, l.Release(ctx))
+	}
+	if s.Cluster() != "" {
+		errs = append(errs, s.sealOwn(ctx))
+	}
+	err := errors.Join(errs...)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx) // it says more than where we were
+	}
+	return err
+}
+
+// whileUp is ctx, but ends also when the store doesn't answer and no caller waits for it.
+func (s *Spool) whileUp(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			wait(ctx, askEvery)
+			if ctx.Err() != nil {
+				return
+			}
+			if s.mail.awaited() || s.ledger.awaited() {
+				continue
+			}
+			s.vigil.look()
+			if err := s.vigil.down(); err != nil {
+				cancel(err)
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil); <-done }
 }
 
 // flushed waits until all events queued before are in the ledger.

@@ -67,7 +67,7 @@ func (v *vigil) well() {
 	if v.bad.IsZero() {
 		return
 	}
-	v.log.Info("store answers again", "store", v.store.String(), "after", time.Since(v.bad).Round(time.Millisecond))
+	v.log.Info("store answers again", "store", v.store.String(), "after_ms", time.Since(v.bad).Milliseconds())
 	v.bad, v.why, v.dead = time.Time{}, nil, false
 	v.metrics.available(true)
 }
@@ -219,16 +219,21 @@ func (v *vigil) available() error {
 	if err := v.down(); err != nil {
 		return err
 	}
+	v.look()
+	if err := v.down(); err != nil {
+		return err
+	}
+	return v.space()
+}
+
+// look asks the store when nothing was heard from it lately.
+func (v *vigil) look() {
 	v.mu.Lock()
 	stale := time.Since(v.good) > staleAfter
 	v.mu.Unlock()
 	if stale {
 		v.askRead()
-		if err := v.down(); err != nil {
-			return err
-		}
 	}
-	return v.space()
 }
 
 // space reports too little room, in the store or in data_dir.

@@ -1,0 +1,47 @@
+package spool
+
+import (
+	"testing"
+	"time"
+
+	"restante/spool/blob/mem"
+	"restante/spool/blob/wrap"
+)
+
+// TestCloseWithoutStore: while the store is away a spool closes soon and without an error, since nothing that was answered
+// depends on it; the next start finds everything and seals the streams.
+func TestCloseWithoutStore(t *testing.T) {
+	for name, action := range map[string]wrap.Action{"refuses": {Err: wrap.ErrDown}, "hangs": {Hang: true}} {
+		for idle, pause := range map[string]time.Duration{"at once": 0, "after a while": time.Minute} {
+			t.Run(name+" "+idle, func(t *testing.T) {
+				bubble(t, func(t *testing.T, dir string) {
+					store := mem.New()
+					fault := wrap.NewFault(store)
+					s := openSpool(t, fault, dir, Limits{})
+					l := newLetter(1)
+					if err := l.send(s); err != nil {
+						t.Fatal(err)
+					}
+					fault.Script(func(wrap.Point) wrap.Action { return action })
+					ev := Event{ID: NewID(), Type: Delivered, Entry: "x"}
+					if err := s.Settle(ev); err != nil {
+						t.Fatal(err)
+					}
+					s.Note(Event{Type: Learned})
+					time.Sleep(pause)
+					start := time.Now()
+					closeSpool(t, s)
+					if took := time.Since(start); took > 10*time.Second {
+						t.Errorf("took %s", took)
+					}
+					fault.Clear()
+					closeSpool(t, openSpool(t, store, dir, Limits{}))
+					got := readAll(t, store)
+					if _, ok := got.events[ev.ID]; !ok || len(got.mail) != 1 {
+						t.Errorf("%d entries; the settled event came: %v", len(got.mail), ok)
+					}
+				})
+			})
+		}
+	}
+}
