@@ -149,7 +149,13 @@ func TestServers(t *testing.T) {
 	if got := host(r, "plain.test"); got != "192.0.2.9" {
 		t.Error(got)
 	}
+	if !r.Up(t.Context()) {
+		t.Error("one resolver answers, and none is said to")
+	}
 	good.Fail("", dnstest.Silent)
+	if r.Up(t.Context()) {
+		t.Error("no resolver gives an answer, and one is said to be up")
+	}
 	if got := host(r, "mx1.example.test"); got != "temporary" { // what one said tells more than the other's silence
 		t.Error(got)
 	}

@@ -204,3 +204,13 @@ func (r *Resolver) candidates(name string) []string {
 	}
 	return s.conf.NameList(name)
 }
+
+// Up reports that a resolver answers, whatever the cache holds; a machine that has none to ask counts as up, since nothing
+// can be told from its silence.
+func (r *Resolver) Up(ctx context.Context) bool {
+	if len(r.servers()) == 0 {
+		return true
+	}
+	_, err := r.query(ctx, ".", dns.TypeNS)
+	return err == nil
+}

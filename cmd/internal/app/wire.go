@@ -115,7 +115,7 @@ func (a *App) startRelay(context.Context) error {
 	o := health.Options{
 		Domains: domains, Dialer: a.dialer, Log: a.log, Metrics: health.NewMetrics(a.reg),
 		MX: a.mx, Known: a.known, HasPending: func(d string) bool { return a.engine.HasPending(d) }, TookMail: a.tookMail,
-		Note: a.spool.Note, StateFile: filepath.Join(c.DataDir, "primaries.json"),
+		Note: a.spool.Note, StateFile: filepath.Join(c.DataDir, "primaries.json"), ResolverUp: a.resolver.Up,
 	}
 	if strings.HasPrefix(c.Store.URL, "s3:") {
 		o.StoreUp = func() bool { return !errors.Is(a.spool.Available(), spool.ErrStoreDown) }
