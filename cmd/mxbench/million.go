@@ -30,6 +30,10 @@ func (c *comparison) million(ctx context.Context) (err error) {
 		return err
 	}
 	c.row(what+": index caught up after", "", time.Since(began).Round(100*time.Millisecond).String(), "")
+	keeping, err := s.n.PeakRSS()
+	if err != nil {
+		return err
+	}
 	if err := s.n.Kill(); err != nil {
 		return err
 	}
@@ -55,6 +59,6 @@ func (c *comparison) million(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	c.row(what+": peak memory", "", fmt.Sprintf("%d MiB", rss>>20), "")
+	c.row(what+": peak memory", "", fmt.Sprintf("%d MiB", max(keeping, rss)>>20), "")
 	return nil
 }
