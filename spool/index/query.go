@@ -174,6 +174,22 @@ func (x *Index) Held(ctx context.Context, domain string) (int64, error) {
 	return n, err
 }
 
+// stateCondition selects the pairs in a state. The index by domain serves those of the first five, all but delivered.
+func stateCondition(state spool.PairState) (cond string, byDomain bool, err error) {
+	switch n := stateNumber(state); {
+	case state == StateHeld:
+		return heldNow, true, nil
+	case n < 0:
+		return "", false, fmt.Errorf("%q is no state of a pair", state)
+	case n == pending:
+		return "p.state=0", true, nil
+	case n < delivered:
+		return fmt.Sprintf("p.state BETWEEN 1 AND 4 AND p.state=%d", n), true, nil
+	default:
+		return fmt.Sprintf("p.state=%d", n), false, nil
+	}
+}
+
 // List returns the pairs that the filter selects, and where to go on ("" at the end).
 func (x *Index) List(ctx context.Context, f Filter) ([]spool.Pair, Cursor, error) {
 	var where []string
@@ -182,23 +198,14 @@ func (x *Index) List(ctx context.Context, f Filter) ([]spool.Pair, Cursor, error
 		where = append(where, cond)
 		args = append(args, a...)
 	}
-	byDomain := f.Domain == ""
+	byDomain := false
 	if f.State != "" {
-		switch n := stateNumber(f.State); {
-		case f.State == StateHeld:
-			add(heldNow)
-		case n < 0:
-			return nil, "", fmt.Errorf("%q is no state of a pair", f.State)
-		case n == pending:
-			add("p.state=0")
-		case n < delivered:
-			add("p.state BETWEEN 1 AND 4 AND p.state=?", n)
-		default:
-			byDomain = false
-			add("p.state=?", n)
+		cond, open, err := stateCondition(f.State)
+		if err != nil {
+			return nil, "", err
 		}
-	} else {
-		byDomain = false
+		add(cond)
+		byDomain = open && f.Domain == ""
 	}
 	if f.Domain != "" {
 		n, err := x.domainNumber(ctx, f.Domain)
