@@ -69,6 +69,15 @@ func targetID(t smtpc.Target) string {
 	return id
 }
 
+// Hosts are the hosts in the Key of a set, without how they are spoken to, for people: "mail.example.com:25".
+func Hosts(key string) string {
+	ids := strings.Split(key, ",")
+	for i, id := range ids {
+		ids[i], _, _ = strings.Cut(id, "/")
+	}
+	return strings.Join(ids, ",")
+}
+
 func setKey(ts []smtpc.Target) string {
 	ids := make([]string, len(ts))
 	for i, t := range ts {

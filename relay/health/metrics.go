@@ -34,7 +34,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-func (m *Metrics) state(key string, s State) {
+func (m *Metrics) state(label string, s State) {
 	if m == nil {
 		return
 	}
@@ -43,23 +43,23 @@ func (m *Metrics) state(key string, s State) {
 		if x == s {
 			v = 1
 		}
-		m.states.WithLabelValues(key, string(x)).Set(v)
+		m.states.WithLabelValues(label, string(x)).Set(v)
 	}
 }
 
-func (m *Metrics) forget(key string) {
+func (m *Metrics) forget(label string) {
 	if m == nil {
 		return
 	}
-	m.states.DeletePartialMatch(prometheus.Labels{"primary": key})
-	m.seen.DeletePartialMatch(prometheus.Labels{"primary": key})
+	m.states.DeletePartialMatch(prometheus.Labels{"primary": label})
+	m.seen.DeletePartialMatch(prometheus.Labels{"primary": label})
 }
 
-func (m *Metrics) observed(key string, k Kind) {
+func (m *Metrics) observed(label string, k Kind) {
 	if m == nil {
 		return
 	}
-	m.seen.WithLabelValues(key, string(k)).Inc()
+	m.seen.WithLabelValues(label, string(k)).Inc()
 }
 
 func (m *Metrics) probed(k Kind, d time.Duration) {

@@ -106,6 +106,7 @@ type domain struct {
 // set is a set of primary hosts with the domains behind it.
 type set struct {
 	key      string
+	label    string // in metrics
 	targets  []smtpc.Target
 	domains  []string // sorted
 	interval time.Duration
@@ -327,7 +328,7 @@ func (m *Monitor) observe(s *set, o Observation) {
 		}
 		s.refused = nil
 	}
-	m.o.Metrics.observed(s.key, o.Kind)
+	m.o.Metrics.observed(s.label, o.Kind)
 	m.changedLocked(s, before)
 	if before.State != s.rec.State && !o.Probe {
 		s.wake()
@@ -344,7 +345,7 @@ func (m *Monitor) changedLocked(s *set, before Record) {
 	if before.State == after.State {
 		return
 	}
-	m.o.Metrics.state(s.key, after.State)
+	m.o.Metrics.state(s.label, after.State)
 	m.log.Info("primary changed state", "primary", s.key, "from", before.State, "to", after.State,
 		"reason", after.Reason, "reply", after.Reply, "domains", len(s.domains))
 	for _, name := range s.domains {

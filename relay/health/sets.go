@@ -127,16 +127,33 @@ func (m *Monitor) regroupLocked() {
 			if s.stop != nil {
 				s.stop()
 			}
-			m.o.Metrics.forget(key)
+			m.o.Metrics.forget(s.label)
 		}
 	}
 	m.sets = sets
+	labels := make(map[string]bool, len(sets))
+	for _, key := range slices.Sorted(maps.Keys(sets)) {
+		s := sets[key]
+		if before := s.label; s.setLabel(labels) != before && before != "" {
+			m.o.Metrics.forget(before)
+		}
+	}
 	for _, s := range sets {
-		m.o.Metrics.state(s.key, s.rec.State)
+		m.o.Metrics.state(s.label, s.rec.State)
 		if m.running != nil && s.stop == nil {
 			m.startLocked(s)
 		}
 	}
+}
+
+// setLabel names the set in metrics: by its hosts, or by its key where another set with the same hosts is named so.
+func (s *set) setLabel(taken map[string]bool) string {
+	s.label = Hosts(s.key)
+	if taken[s.label] {
+		s.label = s.key
+	}
+	taken[s.label] = true
+	return s.label
 }
 
 // newSetLocked makes a set with what is known of it from before: from the state file, or from the set

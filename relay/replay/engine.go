@@ -120,31 +120,25 @@ func (e *Engine) housekeeping(ctx context.Context) {
 		e.mu.Lock()
 		e.regroup() // MX records may have moved a domain to other hosts
 		now := time.Now()
-		names := make([]string, 0, len(e.domains))
-		for name, d := range e.domains {
+		for _, d := range e.domains {
 			d.claims.expire(now)
-			names = append(names, name)
 		}
-		for _, g := range e.groups {
-			e.o.Metrics.pace(g.key, g.pace.Connections(), g.pace.Limit())
-		}
+		e.gauge()
 		e.mu.Unlock()
-		e.gauge(ctx, names)
 	}
 }
 
-// gauge refreshes what the metrics say of waiting mail.
-func (e *Engine) gauge(ctx context.Context, names []string) {
-	if e.o.Metrics == nil {
-		return
+// gauge refreshes what the metrics say of the pace. Sets with the same hosts, spoken to in different ways, are one there.
+// Callers hold e.mu.
+func (e *Engine) gauge() {
+	connections, window := make(map[string]int), make(map[string]int)
+	for _, g := range e.groups {
+		hosts := health.Hosts(g.key)
+		connections[hosts] += g.pace.Connections()
+		window[hosts] += g.pace.Limit()
 	}
-	for _, name := range names {
-		s, err := e.o.Index.Summary(ctx, name)
-		if err != nil {
-			e.log.Warn("the index doesn't say what is pending", "domain", name, "error", err)
-			return
-		}
-		e.o.Metrics.waiting(name, s.All.Pending, s.Oldest)
+	for hosts, n := range connections {
+		e.o.Metrics.pace(hosts, n, window[hosts])
 	}
 }
 

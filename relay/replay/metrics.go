@@ -1,8 +1,6 @@
 package replay
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -13,8 +11,6 @@ type Metrics struct {
 	connects    *prometheus.CounterVec // result
 	connections *prometheus.GaugeVec   // primary
 	window      *prometheus.GaugeVec   // primary
-	pending     *prometheus.GaugeVec   // domain
-	oldest      *prometheus.GaugeVec   // domain
 }
 
 // NewMetrics registers the metrics of replay.
@@ -37,14 +33,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		window: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "restante_replay_window", Help: "Connections that the pace allows to a set of primary hosts.",
 		}, []string{"primary"}),
-		pending: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "restante_replay_pending", Help: "Pairs waiting to be delivered.",
-		}, []string{"domain"}),
-		oldest: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "restante_replay_oldest_pending_seconds", Help: "Age of the oldest pair waiting to be delivered, 0 if none is.",
-		}, []string{"domain"}),
 	}
-	r.MustRegister(m.attempted, m.parkedPairs, m.connects, m.connections, m.window, m.pending, m.oldest)
+	r.MustRegister(m.attempted, m.parkedPairs, m.connects, m.connections, m.window)
 	return m
 }
 
@@ -79,16 +69,4 @@ func (m *Metrics) pace(primary string, connections, window int) {
 		m.connections.WithLabelValues(primary).Set(float64(connections))
 		m.window.WithLabelValues(primary).Set(float64(window))
 	}
-}
-
-func (m *Metrics) waiting(domain string, pending int64, oldest time.Time) {
-	if m == nil {
-		return
-	}
-	age := 0.0
-	if !oldest.IsZero() && pending > 0 {
-		age = time.Since(oldest).Seconds()
-	}
-	m.pending.WithLabelValues(domain).Set(float64(pending))
-	m.oldest.WithLabelValues(domain).Set(age)
 }

@@ -314,7 +314,7 @@ func TestHTTP(t *testing.T) {
 	for _, name := range []string{
 		`restante_accepted_messages_total{way="kept"} 1`, "restante_spool_commit_seconds_count", "restante_spool_batch_items_count", "restante_store_calls_total{",
 		"restante_index_behind_batches 0", `restante_pending_pairs{domain="example.test"} 1`, `restante_parked_pairs{domain="example.test"} 0`,
-		"restante_oldest_pending_seconds{", "restante_primary_state{", "restante_ready 1", "go_goroutines",
+		"restante_oldest_pending_seconds{", `restante_primary_state{primary="` + a.Addrs().Primary + `",state="up"}`, "restante_ready 1", "go_goroutines",
 	} {
 		if !strings.Contains(text, name) {
 			t.Errorf("%d: no %s", code, name)
