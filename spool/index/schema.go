@@ -142,12 +142,28 @@ func dsn(path string, pragmas ...string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
 }
 
+// private makes the file, or one of before, readable by its owner alone: it names who wrote to whom. SQLite gives its
+// other files the same mode.
+func private(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	switch {
+	case err == nil:
+		return f.Close()
+	case errors.Is(err, os.ErrExist):
+		return os.Chmod(path, 0o600)
+	}
+	return err
+}
+
 func (x *Index) open1(readers int) error {
 	if fi, err := os.Stat(filepath.Dir(x.path)); err != nil || !fi.IsDir() {
 		return fmt.Errorf("%w: %s", errNoFolder, filepath.Dir(x.path))
 	}
 	ctx := context.Background()
-	var err error
+	err := private(x.path)
+	if err != nil {
+		return err
+	}
 	// NORMAL: a power cut may cost the last transactions, never the file's sense; rows and
 	// positions go together, so what was lost is simply folded again.
 	x.write, err = sql.Open("sqlite", dsn(x.path, "journal_mode(WAL)", "synchronous(NORMAL)",
