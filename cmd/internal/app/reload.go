@@ -159,11 +159,50 @@ func diff(old, next *config.Config) (changed, restart []string) {
 				return
 			}
 		}
+		if key == "domain" {
+			changed = append(changed, diffDomains(x[key], y[key])...)
+			return
+		}
 		changed = append(changed, key)
 	})
 	slices.Sort(changed)
 	slices.Sort(restart)
 	return slices.Compact(changed), restart
+}
+
+// diffDomains names the domains that are new, gone or not as they were.
+func diffDomains(old, next any) []string {
+	byName := func(v any) map[string]map[string]any {
+		out := make(map[string]map[string]any)
+		list, _ := v.([]map[string]any)
+		for _, d := range list {
+			name, _ := d["name"].(string)
+			out[name] = d
+		}
+		return out
+	}
+	x, y := byName(old), byName(next)
+	var list []string
+	for name := range x {
+		if y[name] == nil {
+			list = append(list, "domain "+name+" (removed)")
+		}
+	}
+	for name, d := range y {
+		switch was := x[name]; {
+		case was == nil:
+			list = append(list, "domain "+name+" (new)")
+		case !reflect.DeepEqual(was, d):
+			var keys []string
+			walk("", was, d, func(key string) { keys = append(keys, key) })
+			slices.Sort(keys)
+			list = append(list, "domain "+name+" ("+strings.Join(keys, ", ")+")")
+		}
+	}
+	if list == nil {
+		list = []string{"domain (order)"}
+	}
+	return list
 }
 
 func walk(prefix string, x, y map[string]any, found func(string)) {
