@@ -142,12 +142,24 @@ func newReplayResume(c *command) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			did := []string{}
 			for _, d := range list {
+				r, err := client.ReplayStatus(cmd.Context(), d)
+				if err != nil {
+					return err
+				}
+				if len(r) == 1 && r[0].State != "paused" && r[0].State != "stopped" {
+					if !c.common.json {
+						fmt.Fprintf(c.Out, "%s: replay was not paused\n", d)
+					}
+					continue
+				}
 				if err := client.ReplayResume(cmd.Context(), d); err != nil {
 					return err
 				}
+				did = append(did, d)
 			}
-			return c.afterReplay(cmd.Context(), client, domain, false, "resumed", list)
+			return c.afterReplay(cmd.Context(), client, domain, false, "resumed", did)
 		},
 	}
 	domainFlag(cmd, &domain)
