@@ -219,7 +219,7 @@ func TestReportLooks(t *testing.T) {
 		Accepted: 214, Recipients: 98, Chain: admin.ChainState{Verified: true, Head: "9f2c"},
 		NotDelivered: []spool.Pair{{Entry: "01J9Z6", Address: "info@example.com", State: spool.StateParked, Reply: "550 5.1.1 no such user"}},
 	}
-	want := `Outage of example.com, 21 Nov 2026 09:12:04 to 10:03:41 ` + day(10, 3, 41).Format("MST") + ` (51 min 37 s)
+	want := `Outage 2026-11-21-example.com, 21 Nov 2026 09:12:04 to 10:03:41 ` + day(10, 3, 41).Format("MST") + ` (51 min 37 s)
   accepted      214 messages for 98 recipients, 31.4 MB
   = delivered   213   first 10:03:43, last 10:03:49, primary's replies recorded
   + parked        1   01J9Z6 to info@example.com  550 5.1.1 no such user
@@ -237,7 +237,7 @@ func TestReportLooks(t *testing.T) {
 	r.NotDelivered = append(r.NotDelivered, spool.Pair{Entry: "01J9Z7", State: spool.StateParked, Reason: "damaged"})
 	r.Missing = []index.Missing{{Key: "mail/a/0/1.tar.zst", Why: "it is missing"}}
 	r.Chain = admin.ChainState{Broken: []index.Break{{Key: "mail/a/0/1.tar.zst", Why: "it is missing"}}}
-	want = `Outage of example.com, 21 Nov 2026 09:12:04 to 10:03:41 ` + day(10, 3, 41).Format("MST") + ` (51 min 37 s)
+	want = `Outage 2026-11-21-example.com, 21 Nov 2026 09:12:04 to 10:03:41 ` + day(10, 3, 41).Format("MST") + ` (51 min 37 s)
   accepted          214 messages, 31.4 MB
               1,234,567 pairs of message and recipient, counted below
   = delivered 1,234,560   first 10:03:43, last 10:03:49, primary's replies recorded

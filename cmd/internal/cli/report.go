@@ -111,7 +111,7 @@ func (e *Env) printReport(r *admin.Report) {
 	for _, n := range []int64{r.Messages, r.Accepted, r.Unaccounted} {
 		p.width = max(p.width, len(thousands(n)))
 	}
-	fmt.Fprintf(e.Out, "Outage of %s, %s\n", r.Domain, period(r.Opened, r.Closed, time.Now()))
+	fmt.Fprintf(e.Out, "Outage %s, %s\n", r.ID, period(r.Opened, r.Closed, time.Now()))
 	if r.Reason != "" {
 		fmt.Fprintf(e.Out, "  because       %s\n", clean(admin.Brief(r.Reason)))
 	}

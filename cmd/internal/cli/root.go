@@ -61,7 +61,7 @@ For real:   restante serve --domain example.com --primary mail.example.com:25
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpTemplate(helpTemplate)
 	f := root.PersistentFlags()
-	f.StringVar(&c.common.socket, "socket", "", "admin socket of the node (default: RESTANTE_SOCKET, the configuration's, "+defaultSocket+", ./"+devSocket+")")
+	f.StringVar(&c.common.socket, "socket", "", "admin socket of the node (default: RESTANTE_SOCKET, the configuration's,\n"+defaultSocket+", ./"+devSocket+")")
 	f.StringVarP(&c.common.config, "config", "c", "", "configuration file (default: RESTANTE_CONFIG, "+config.DefaultPath+")")
 	f.BoolVar(&c.common.json, "json", false, "print JSON")
 	root.AddCommand(

@@ -141,18 +141,20 @@ func (c *command) logHandler(cfg *config.Config, level *slog.LevelVar) slog.Hand
 	return slog.NewJSONHandler(c.Err, o)
 }
 
-// greet says what to type next: three lines to copy.
+// greet says what to type next, in lines that fit a small terminal.
 func (c *command) greet(a *app.App) {
 	run := program()
 	if a.Addrs().Socket != defaultDevSocket() {
 		run += " --socket " + a.Addrs().Socket
 	}
 	fmt.Fprintf(c.Out, `
-Restante runs for %s: SMTP on %s, HTTP on %s, stand-in primary on %s.
-Try, in another terminal:
+Restante runs for %s: SMTP on %s, HTTP on %s,
+stand-in primary on %s. Try, in another terminal:
 
-  %s dev primary stop && %s dev send --count 20
-  %s dev primary start && %s replay status --watch
+  %s dev primary stop
+  %s dev send --count 20
+  %s dev primary start
+  %s replay status --watch
   %s outage report
 
 `, config.DevDomain, a.Addrs().SMTP[0], orOff(a.Addrs().HTTP), a.Addrs().Primary, run, run, run, run, run)
