@@ -293,7 +293,7 @@ func (f *follower) catchUp(ctx context.Context, which listing) error {
 		return err
 	}
 	if total > 100 {
-		f.log.Info("the index has read the store", "batches", total, "took", time.Since(start).Round(time.Millisecond))
+		f.log.Info("the index has read the store", "batches", total, "took_ms", time.Since(start).Milliseconds())
 	}
 	return nil
 }

@@ -130,7 +130,7 @@ func (w *stream) seal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.s.log.Debug("stream sealed", "stream", id.String(), "seq", after.Seq-1, "took", time.Since(start))
+	w.s.log.Debug("stream sealed", "stream", id.String(), "seq", after.Seq-1, "took_ms", time.Since(start).Milliseconds())
 	w.s.committed(Step{Stream: id, Position: after, Cluster: w.s.Cluster()})
 	return nil
 }

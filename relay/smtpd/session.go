@@ -246,6 +246,6 @@ func (t *txn) log(what string) {
 	if t.client.TLS != "" {
 		attrs = append(attrs, slog.String("tls", t.client.TLS))
 	}
-	attrs = append(attrs, slog.Duration("took", all))
+	attrs = append(attrs, slog.Float64("took_ms", float64(all.Microseconds())/1000))
 	t.w.log.LogAttrs(t.w.ctx, slog.LevelInfo, what, attrs...)
 }

@@ -124,7 +124,7 @@ func (a *App) Run(ctx context.Context, stopTime time.Duration) error {
 func (a *App) Stop(ctx context.Context) error {
 	start := time.Now()
 	err := a.life.stop(ctx)
-	a.log.Info("stopped", "took", time.Since(start), "err", err)
+	a.log.Info("stopped", "took_ms", time.Since(start).Milliseconds(), "err", err)
 	return err
 }
 

@@ -76,7 +76,7 @@ func (l *lifecycle) stop(ctx context.Context) error {
 	for i := len(stops) - 1; i >= 0; i-- {
 		start := time.Now()
 		err := stops[i].f(ctx)
-		l.log.Debug("stopped", "part", stops[i].name, "took", time.Since(start), "err", err)
+		l.log.Debug("stopped", "part", stops[i].name, "took_ms", time.Since(start).Milliseconds(), "err", err)
 		if err != nil {
 			all = append(all, fmt.Errorf("stopping %s: %w", stops[i].name, err))
 		}
