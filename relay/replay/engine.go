@@ -238,6 +238,9 @@ func (e *Engine) healthChanged(c health.Change) {
 	case !c.After.Reachable() && c.Before.Reachable() && c.After.Declaration == nil:
 		g.pace.Reset()
 	}
+	if !c.After.Reachable() {
+		g.hangUp()
+	}
 	g.wakeFeeder()
 	g.dispatch()
 }

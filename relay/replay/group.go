@@ -314,15 +314,21 @@ func (g *group) stop() {
 	g.wakeFeeder()
 }
 
-// stopIdle ends the workers that have nothing to do.
+// stopIdle ends the workers that have nothing to do, and what would give them more.
 func (g *group) stopIdle() {
+	g.hangUp()
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+}
+
+// hangUp ends the connections that have nothing to send. A primary that is in trouble may be so because it takes no more
+// than these: then the next probe finds it well, and not their end after ConnIdle.
+func (g *group) hangUp() {
 	for _, w := range g.idle {
 		close(w.give)
 	}
 	g.idle = nil
-	if g.timer != nil {
-		g.timer.Stop()
-	}
 }
 
 // dial opens a connection for a worker.

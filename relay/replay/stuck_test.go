@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"restante/relay/health"
 	"restante/relay/sink"
 	"restante/spool"
 	"restante/spool/batch"
@@ -174,6 +175,25 @@ func TestIdleLeaseIsGivenBack(t *testing.T) {
 		t.Fatal("the lease was given back at once: a trickle of mail costs one each")
 	}
 	r.until("the lease is given back", func() bool { return !held() })
+}
+
+// TestSuspectIsHungUpOn: a primary that takes few connections is in trouble because of ours. They aren't kept for more to
+// send when it may not be sent.
+func TestSuspectIsHungUpOn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	r.keepMany(50)
+	r.run()
+	r.delivered(50)
+	if r.sink.Stats().Current == 0 {
+		t.Fatal("no connection is kept for more to send")
+	}
+	began := time.Now()
+	r.health.set(health.Suspect, testDomain)
+	r.until("all connections are closed", func() bool { return r.sink.Stats().Current == 0 })
+	if took := time.Since(began); took > ConnIdle/2 {
+		t.Errorf("it took %v", took)
+	}
 }
 
 // noLedger can't record anything at once.
