@@ -140,6 +140,16 @@ func (c *claims) forget(k key) {
 	}
 }
 
+// giveBack ends the claim of a pair that wasn't sent. The index has the word on it, unless it was delivered before: then
+// a page that was read before the index knew of that may still show it as pending.
+func (c *claims) giveBack(p *spool.Pair, k key, scan uint32) {
+	if p.State == spool.StateDelivered {
+		c.settle(k, p.Round-1, scan)
+		return
+	}
+	c.forget(k)
+}
+
 // uncount takes a claim out of the sums.
 func (c *claims) uncount(cl claim) {
 	switch cl.state {

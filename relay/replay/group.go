@@ -15,7 +15,7 @@ import (
 // job is one message for one primary: the pairs of an entry, of one domain, that go in one transaction.
 type job struct {
 	d      *domain
-	pairs  []spool.Pair // of d, in order
+	pairs  []spool.Pair // of d, in order; pending, or delivered in the round before and sent to another host
 	keys   []key
 	lease  Lease  // that it was read under
 	with   []*job // the entry's pairs of other domains, which go in the same transaction; see together.go
@@ -148,8 +148,8 @@ func (g *group) drop(d *domain) {
 // giveUp forgets a job that wasn't sent: the index shows its pairs as pending, as before.
 func (g *group) giveUp(j *job) {
 	for _, p := range j.parts() {
-		for _, k := range p.keys {
-			p.d.claims.forget(k)
+		for i, k := range p.keys {
+			p.d.claims.giveBack(&p.pairs[i], k, p.d.scan.no)
 		}
 		g.ended(p)
 	}
@@ -195,7 +195,7 @@ func (g *group) maySend(j *job) bool {
 		return false
 	}
 	if g.once != nil {
-		return !g.once.over()
+		return !g.once.over() && j.lease.Valid() // without it a message would be begun again and again
 	}
 	d := j.d
 	if d.gone || d.group != g || d.lease != j.lease || !j.lease.Valid() {

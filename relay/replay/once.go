@@ -125,9 +125,9 @@ func (o *once) atEnd() error {
 	e.mu.Unlock()
 	var park, again []refusal
 	for _, f := range waiting {
-		if proven || f.pair.Attempts+1 >= RefusedTimes {
+		if f.pair.State != spool.StateDelivered && (proven || f.pair.Attempts+1 >= RefusedTimes) {
 			park = append(park, f)
-		} else {
+		} else { // also what stays delivered
 			again = append(again, f)
 		}
 	}
@@ -303,7 +303,9 @@ func (o *once) dry(pairs []spool.Pair) error {
 }
 
 // claim makes jobs of pairs: claimed first and then looked up again, so that whatever the engine itself
-// did meanwhile is seen. Pairs that were delivered before get their new round.
+// did meanwhile is seen. Pairs that were delivered before get their new round: for the primary it is recorded at once,
+// and they are pending in it until it has them. Elsewhere only the outcome is recorded, so that whatever happens to
+// this run they never become the primary's business again; until then they stay StateDelivered, see job.
 func (o *once) claim(ctx context.Context, pairs []spool.Pair) (jobs []*job, err error) {
 	e := o.e
 	defer func() {
@@ -365,6 +367,47 @@ func (o *once) folded(ctx context.Context, evs ...spool.Event) error {
 	return nil
 }
 
+// lockEnded returns with e.mu held, or an error: when the index knows of what has just ended among the pairs of an entry,
+// if such may be sent again. pairs get what it says by then.
+func (o *once) lockEnded(ctx context.Context, d *domain, pairs []spool.Pair) error {
+	e := o.e
+	for {
+		changed := e.o.Index.Changed()
+		e.mu.Lock()
+		if !o.sel.Again || !slices.ContainsFunc(pairs, func(p spool.Pair) bool {
+			k, ok := keyOf(&p)
+			return ok && d.claims.isSettled(k, p.Round) && (p.State == spool.StatePending || d.claims.m[k].round > int32(p.Round))
+		}) {
+			return nil
+		}
+		failed := e.failed
+		e.mu.Unlock()
+		if failed != nil {
+			return errors.Join(errStopped, failed)
+		}
+		v, err := e.o.Index.Entry(ctx, pairs[0].Entry)
+		if err != nil {
+			return fmt.Errorf("entry %s: %w", pairs[0].Entry, err)
+		}
+		fresh := false
+		for i, p := range pairs {
+			if at := slices.IndexFunc(v.Pairs, func(q spool.Pair) bool { return q.Rcpt == p.Rcpt }); at >= 0 {
+				fresh = fresh || v.Pairs[at].State != p.State || v.Pairs[at].Round != p.Round
+				pairs[i] = v.Pairs[at]
+			}
+		}
+		if fresh {
+			continue
+		}
+		select {
+		case <-changed:
+		case <-time.After(time.Second): // e.failed wakes nobody here
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 func (o *once) claimEntry(ctx context.Context, pairs []spool.Pair) (*job, []spool.Event, error) {
 	e := o.e
 	d, lease, err := o.lease(ctx, pairs[0].Domain)
@@ -372,16 +415,15 @@ func (o *once) claimEntry(ctx context.Context, pairs []spool.Pair) (*job, []spoo
 		return nil, nil, err
 	}
 	j := &job{d: d, lease: lease}
-	settledBefore := make(map[int]bool)
-	e.mu.Lock()
+	if err := o.lockEnded(ctx, d, pairs); err != nil {
+		return nil, nil, err
+	}
 	for _, p := range pairs {
 		k, ok := keyOf(&p)
-		settled := ok && d.claims.isSettled(k, p.Round)
-		if !ok || settled && !o.sel.Again || !d.claims.force(k) {
+		if !ok || d.claims.isSettled(k, p.Round) && !o.sel.Again || !d.claims.force(k) {
 			o.sum.Skipped++
 			continue
 		}
-		settledBefore[p.Rcpt] = settled
 		j.pairs, j.keys = append(j.pairs, p), append(j.keys, k)
 	}
 	if len(j.pairs) == 0 {
@@ -405,14 +447,20 @@ func (o *once) claimEntry(ctx context.Context, pairs []spool.Pair) (*job, []spoo
 		at := slices.IndexFunc(v.Pairs, func(q spool.Pair) bool { return q.Rcpt == p.Rcpt })
 		if at < 0 || v.Erased || !o.wants(&v.Pairs[at]) {
 			d.claims.forget(keys[i])
+			if at >= 0 && v.Pairs[at].State != spool.StatePending {
+				d.claims.settle(keys[i], v.Pairs[at].Round, d.scan.no) // an older page may still show it
+			}
 			o.sum.Skipped++
 			continue
 		}
 		p = v.Pairs[at]
-		if p.State == spool.StateDelivered || settledBefore[p.Rcpt] {
+		if p.State == spool.StateDelivered {
 			p.Round++
-			// without "again" a delivery of the round before would still win
-			evs = append(evs, spool.Event{Type: spool.Retried, By: o.sel.By, Entry: p.Entry, Rcpt: p.Rcpt, Round: p.Round, Data: map[string]any{"again": true}})
+			if o.sel.To == "" {
+				p.State = spool.StatePending
+				// without "again" a delivery of the round before would still win
+				evs = append(evs, spool.Event{Type: spool.Retried, By: o.sel.By, Entry: p.Entry, Rcpt: p.Rcpt, Round: p.Round, Data: map[string]any{"again": true}})
+			}
 		}
 		j.pairs, j.keys = append(j.pairs, p), append(j.keys, keys[i])
 		o.sum.Selected++
@@ -483,7 +531,8 @@ func (o *once) send(ctx context.Context, j *job) error {
 		return err
 	}
 	err := e.fetch(ctx, j)
-	if errors.Is(err, spool.ErrDamaged) {
+	extra := slices.ContainsFunc(j.pairs, func(p spool.Pair) bool { return p.State == spool.StateDelivered })
+	if errors.Is(err, spool.ErrDamaged) && !extra {
 		e.mu.Lock()
 		o.sum.Parked += int64(len(j.pairs))
 		e.mu.Unlock()
@@ -494,8 +543,8 @@ func (o *once) send(ctx context.Context, j *job) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if errors.Is(err, blob.ErrNotExist) || errors.Is(err, batch.ErrNewer) {
-		e.log.Error("a message can't be read in the store; it stays pending. Run `restante fsck`", "domain", j.d.name, "id", j.pairs[0].Entry, "error", err)
+	if errors.Is(err, blob.ErrNotExist) || errors.Is(err, batch.ErrNewer) || errors.Is(err, spool.ErrDamaged) {
+		e.log.Error("a message can't be read in the store; it stays what it is. Run `restante fsck`", "domain", j.d.name, "id", j.pairs[0].Entry, "error", err)
 		o.skipped(len(j.pairs))
 		o.g.giveUp(j)
 		return nil

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -217,6 +218,15 @@ func (w *worker) apply(j *job, res *smtpc.Result, shares []share, host string) a
 		g.repeat(j, again, o == pace.Unsent)
 	}
 	if g.once != nil {
+		a.parks = slices.DeleteFunc(a.parks, func(p park) bool {
+			if p.pair.State == spool.StatePending {
+				return false
+			}
+			// Another host refuses what was delivered: that it stays.
+			a.notes = append(a.notes, e.putOff(p.d, p.pair, p.key, cmp.Or(p.reply, p.reason), p.host, now))
+			g.once.sum.Deferred++
+			return true
+		})
 		g.once.sum.Parked += int64(len(a.parks))
 		if g.lostRow >= pace.LostRow {
 			g.once.abort(errLostRow)
@@ -258,8 +268,10 @@ func (a *after) pair(e *Engine, j *job, i int, v verdict, broken error, host str
 	switch v.fate {
 	case fateDelivered:
 		d.claims.settle(k, p.Round, d.scan.no)
-		d.run.delivered++
-		d.rate.add(now, 1)
+		if p.State == spool.StatePending { // else it was none of this hand-over
+			d.run.delivered++
+			d.rate.add(now, 1)
+		}
 	case fateUnfit:
 		to.reason = "doesn't fit the primary: " + text
 		a.parks = append(a.parks, to)
@@ -268,7 +280,7 @@ func (a *after) pair(e *Engine, j *job, i int, v verdict, broken error, host str
 		if text == "" && broken != nil {
 			text = spool.Printable(broken.Error())
 		}
-		if old {
+		if old && p.State == spool.StatePending {
 			to.reply, to.reason = text, "still refused for the time being, after "+e.cfg.GiveUp.String()
 			a.parks = append(a.parks, to)
 			return
@@ -281,7 +293,7 @@ func (a *after) pair(e *Engine, j *job, i int, v verdict, broken error, host str
 		}
 		why := lossText(broken, v.fate)
 		d.run.lastReply = why
-		if blame {
+		if blame && p.State == spool.StatePending {
 			to.reason = "lost the connection three times while others passed; last: " + why
 			a.parks = append(a.parks, to)
 			return
@@ -307,6 +319,11 @@ func (g *group) repeat(j *job, again []*job, unsent bool) {
 
 // putOff puts a pair back until its backoff ends, and returns the event for the ledger. Callers hold e.mu.
 func (e *Engine) putOff(d *domain, p spool.Pair, k key, why, host string, now time.Time) spool.Event {
+	ev := spool.Event{Type: spool.Deferred, By: by, Entry: p.Entry, Rcpt: p.Rcpt, Round: p.Round, Reply: why, Host: host}
+	if p.State == spool.StateDelivered {
+		d.claims.giveBack(&p, k, d.scan.no)
+		return ev
+	}
 	due := now.Add(e.cfg.backoff(k.id, p.Attempts+1))
 	d.claims.putOff(k, due, p.Attempts+1)
 	if d.scan.next.IsZero() || due.Before(d.scan.next) {
@@ -315,7 +332,7 @@ func (e *Engine) putOff(d *domain, p spool.Pair, k key, why, host string, now ti
 			d.group.wakeFeeder()
 		}
 	}
-	return spool.Event{Type: spool.Deferred, By: by, Entry: p.Entry, Rcpt: p.Rcpt, Round: p.Round, Reply: why, Host: host}
+	return ev
 }
 
 // systemic adds what health must know of a canary that got 4xx: 4.3.x and 421 are of the host, not of

@@ -116,7 +116,7 @@ func (g *group) leaveBehind(j *job) {
 	})
 }
 
-// still leaves of a job the pairs that the index shows as pending; nil when none is left. Callers hold e.mu.
+// still leaves of a job the pairs that the index shows as they were; nil when none is left. Callers hold e.mu.
 func (w *worker) still(j *job, pairs []spool.Pair, now time.Time) *job {
 	var left, none []*job
 	gone := 0
@@ -126,12 +126,12 @@ func (w *worker) still(j *job, pairs []spool.Pair, now time.Time) *job {
 		p.pairs, p.keys, p.read = nil, nil, now
 		for i, pair := range was {
 			if slices.ContainsFunc(pairs, func(q spool.Pair) bool {
-				return q.Rcpt == pair.Rcpt && q.State == spool.StatePending && q.Round == pair.Round
+				return q.Rcpt == pair.Rcpt && q.State == pair.State && (q.Round == pair.Round || pair.State == spool.StateDelivered)
 			}) {
 				p.pairs, p.keys = append(p.pairs, pair), append(p.keys, keys[i])
 				continue
 			}
-			p.d.claims.forget(keys[i])
+			p.d.claims.giveBack(&pair, keys[i], p.d.scan.no)
 			gone++
 		}
 		if len(p.pairs) > 0 {
