@@ -165,3 +165,23 @@ func TestKilledWhileSendingElsewhere(t *testing.T) {
 		})
 	}
 }
+
+// TestDryRunSkipsWhatWasErased: as the run itself does.
+func TestDryRunSkipsWhatWasErased(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	r.keepMany(3)
+	r.run()
+	r.delivered(3)
+	id := firstID(r)
+	if err := r.spool.Erase(t.Context(), r.index, "admin root", "", id); err != nil {
+		t.Fatal(err)
+	}
+	r.until("erased", func() bool { v, err := r.index.Entry(t.Context(), id); return err == nil && v.Erased })
+	for _, dry := range []bool{true, false} {
+		sum, err := r.engine.RunOnce(t.Context(), Selection{Domain: testDomain, Again: true, DryRun: dry}, nil)
+		if err != nil || sum.Selected != 2 || sum.Skipped != 1 {
+			t.Errorf("dry %t: %+v, %v", dry, sum, err)
+		}
+	}
+}

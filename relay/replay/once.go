@@ -288,6 +288,11 @@ func (o *once) dry(pairs []spool.Pair) error {
 	last := ""
 	for _, p := range pairs {
 		o.e.mu.Lock()
+		if p.Address == "" { // it was erased
+			o.sum.Skipped++
+			o.e.mu.Unlock()
+			continue
+		}
 		o.sum.Selected++
 		if p.Entry != last {
 			o.sum.Octets += p.Size
