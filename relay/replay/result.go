@@ -219,10 +219,9 @@ func (w *worker) apply(j *job, res *smtpc.Result, shares []share, host string) a
 	}
 	if g.once != nil {
 		a.parks = slices.DeleteFunc(a.parks, func(p park) bool {
-			if p.pair.State == spool.StatePending {
+			if p.pair.State == spool.StatePending { // else another host refuses what stays delivered
 				return false
 			}
-			// Another host refuses what was delivered: that it stays.
 			a.notes = append(a.notes, e.putOff(p.d, p.pair, p.key, cmp.Or(p.reply, p.reason), p.host, now))
 			g.once.sum.Deferred++
 			return true
