@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -44,4 +45,25 @@ func TestCloseWithoutStore(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestGiveUp: a caller who waits for a store that hangs is told at once that nobody knows, and Close ends.
+func TestGiveUp(t *testing.T) {
+	bubble(t, func(t *testing.T, dir string) {
+		fault := wrap.NewFault(mem.New())
+		s := openSpool(t, fault, dir, Limits{})
+		fault.Script(func(wrap.Point) wrap.Action { return wrap.Action{Hang: true} })
+		told := make(chan error, 1)
+		go func() { told <- newLetter(1).send(s) }()
+		time.Sleep(time.Second)
+		start := time.Now()
+		s.GiveUp()
+		if err := <-told; !errors.Is(err, ErrUnsettled) {
+			t.Error(err)
+		}
+		closeSpool(t, s)
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("took %s", took)
+		}
+	})
 }

@@ -261,6 +261,9 @@ func (s *Spool) Close(ctx context.Context) error {
 	return errors.Join(append(errs, s.lock.Close())...)
 }
 
+// GiveUp ends the wait for the store: callers who wait get ErrUnsettled or ErrVoid, and nothing more is kept. Close is still to be called.
+func (s *Spool) GiveUp() { s.stop(ErrClosed) }
+
 // finish is what Close has to write. It is given up once the store doesn't answer and nobody waits.
 func (s *Spool) finish(ctx context.Context, queues []*queue) error {
 	ctx, release := s.whileUp(ctx)
@@ -291,9 +294,10 @@ func (s *Spool) finish(ctx context.Context, queues []*queue) error {
 	return err
 }
 
-// whileUp is ctx, but ends also when the store doesn't answer and no caller waits for it.
+// whileUp is ctx, but ends also with GiveUp, and when the store doesn't answer and no caller waits for it.
 func (s *Spool) whileUp(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.ctx, func() { cancel(ErrClosed) })
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -311,7 +315,7 @@ func (s *Spool) whileUp(ctx context.Context) (context.Context, func()) {
 			}
 		}
 	}()
-	return ctx, func() { cancel(nil); <-done }
+	return ctx, func() { stop(); cancel(nil); <-done }
 }
 
 // flushed waits until all events queued before are in the ledger.

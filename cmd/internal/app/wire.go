@@ -301,7 +301,12 @@ func (a *App) startSMTP(context.Context) error {
 	a.watch.serving.Store(true)
 	a.life.add("smtp", func(ctx context.Context) error {
 		a.watch.serving.Store(false)
+		defer context.AfterFunc(ctx, a.spool.GiveUp)() // a session may wait for a store that doesn't answer
 		err := a.smtp.Shutdown(ctx)
+		if errors.Is(err, ctx.Err()) && ctx.Err() != nil {
+			a.log.Warn("sessions were cut, the time for a stop was over; what had no reply yet is sent again by its sender")
+			err = nil
+		}
 		for range a.watch.smtp {
 			if served := <-done; served != nil && !errors.Is(served, net.ErrClosed) {
 				err = errors.Join(err, served)
