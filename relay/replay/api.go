@@ -151,10 +151,12 @@ func (e *Engine) Status(ctx context.Context, domain string) (Status, error) {
 	r := &d.run
 	s := Status{
 		Domain: domain, Since: r.since, Done: r.delivered + r.parked,
-		// The index may show what is settled as pending for a moment longer.
-		Pending:   max(0, sum.All.Pending-int64(d.claims.settled)),
+		Pending:   max(0, sum.All.Pending-d.onTheirWay(sum)),
 		Delivered: r.delivered, Parked: r.parked, Deferred: r.deferred, Lost: r.lost, Unknown: r.unknown,
 		LastReply: r.lastReply, Recent: append([]Parked(nil), r.recent...),
+	}
+	if !r.ended.IsZero() && s.Pending > 0 {
+		s.Done = 0 // of the run before; the next has not begun
 	}
 	s.Total = s.Done + s.Pending
 	if !r.since.IsZero() {
@@ -171,6 +173,15 @@ func (e *Engine) Status(ctx context.Context, domain string) (Status, error) {
 		s.Reason = fmt.Sprintf("pairs that can't be read now: %d, tried again later; %s", n, d.unread)
 	}
 	return s, nil
+}
+
+// onTheirWay counts the outcomes of this run that the index shows as pending for a moment longer. What others
+// did to the domain's pairs meanwhile makes it inexact, within what was settled lately. Callers hold e.mu.
+func (d *domain) onTheirWay(sum index.Summary) int64 {
+	if d.run.over() {
+		return 0
+	}
+	return min(max(0, d.run.delivered+d.run.parked-(endedPairs(sum)-d.base)), int64(d.claims.settled))
 }
 
 // state fills in what a domain's replay is doing, and why not more. Callers hold e.mu.

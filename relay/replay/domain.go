@@ -40,6 +40,7 @@ type domain struct {
 	waitingFor string // another node, or the store: why there is no lease
 
 	run  run
+	base int64 // what the index counted as delivered or parked before the run
 	rate rate
 }
 
@@ -61,6 +62,9 @@ type run struct {
 	recent                                     []Parked
 	ended                                      time.Time // nothing was pending any more
 }
+
+// over reports that no run is under way.
+func (r *run) over() bool { return r.since.IsZero() || !r.ended.IsZero() }
 
 // scan is where reading a domain's pending pairs has got to: forward, page by page, and again from
 // the oldest pair now and then, since pairs come back and entries of other nodes come late.

@@ -13,6 +13,7 @@ import (
 	"restante/spool"
 	"restante/spool/batch"
 	"restante/spool/blob"
+	"restante/spool/index"
 )
 
 const (
@@ -119,12 +120,16 @@ func (g *group) feedDomain(ctx context.Context, d *domain, changed <-chan struct
 		e.mu.Unlock()
 		return false, next
 	}
+	idle := d.run.over()
 	e.mu.Unlock()
 	defer func() {
 		e.mu.Lock()
 		g.dispatch()
 		e.mu.Unlock()
 	}()
+	if err := e.markBase(ctx, d, idle); err != nil {
+		return false, time.Now().Add(2 * time.Second)
+	}
 	for range perTurn {
 		pairs, err := g.nextPairs(ctx, d)
 		if err != nil {
@@ -488,10 +493,34 @@ func (e *Engine) parkDamaged(g *group, j *job, err error) bool {
 }
 
 func (d *domain) beginRun(now time.Time) {
-	if d.run.since.IsZero() || !d.run.ended.IsZero() {
+	if d.run.over() {
 		d.run = run{since: now}
 	}
 }
+
+// markBase notes what the index counts as ended before a run begins, so that Status can tell during the run how far the
+// index is behind: then nothing of ours is on its way to it.
+func (e *Engine) markBase(ctx context.Context, d *domain, idle bool) error {
+	if !idle {
+		return nil
+	}
+	sum, err := e.o.Index.Summary(ctx, d.name)
+	if err != nil {
+		if ctx.Err() == nil {
+			e.log.Error("replay can't read what has ended; trying again", "domain", d.name, "error", err)
+		}
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if d.run.over() {
+		d.base = endedPairs(sum)
+	}
+	return nil
+}
+
+// endedPairs counts the pairs that replay may have ended, in the index.
+func endedPairs(sum index.Summary) int64 { return sum.All.Delivered + sum.All.Parked }
 
 // finish ends the domain's run: nothing is pending. empty: nor is anything for the whole group.
 func (g *group) finish(d *domain, now time.Time) (notice *Notice, empty bool) {
@@ -499,7 +528,7 @@ func (g *group) finish(d *domain, now time.Time) (notice *Notice, empty bool) {
 		d.started, d.start = false, StartOptions{}
 		g.setPace()
 	}
-	if d.run.since.IsZero() || !d.run.ended.IsZero() {
+	if d.run.over() {
 		return nil, false
 	}
 	d.run.ended = now

@@ -296,7 +296,10 @@ func (r *rig) keep(from string, body string, rcpts ...string) string {
 }
 
 // keepMany keeps n messages at once, each to user<i>@ the test domain, and waits until they are in the index.
-func (r *rig) keepMany(n int) {
+func (r *rig) keepMany(n int) { r.keepMore(0, n) }
+
+// keepMore keeps n messages where there were some before.
+func (r *rig) keepMore(before, n int) {
 	r.t.Helper()
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 50)
@@ -308,7 +311,7 @@ func (r *rig) keepMany(n int) {
 		})
 	}
 	wg.Wait()
-	r.folded(n)
+	r.folded(before + n)
 }
 
 // folded waits until the index has all n pairs.
