@@ -2,6 +2,7 @@ package replay
 
 import (
 	"testing"
+	"time"
 
 	"restante/relay/health"
 	"restante/relay/sink"
@@ -11,7 +12,7 @@ import (
 // what is left add up to what there is, and all is done only at the end.
 func TestProgressIsTrue(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, sink.Options{})
+	r := newRig(t, sink.Options{Faults: sink.Faults{Delay: 20 * time.Millisecond}})
 	r.fold = lagFold{r}
 	r.open()
 	r.run()
