@@ -103,6 +103,7 @@ func (e *Engine) Resume(ctx context.Context, domain, by, reason string) error {
 func (e *Engine) resume(ctx context.Context, domain, by, reason string, start bool) error {
 	e.mu.Lock()
 	d, err := e.domain(domain)
+	paused := err == nil && d.paused != nil
 	start = err == nil && d.Manual && (start || d.started)
 	e.mu.Unlock()
 	if err != nil {
@@ -119,6 +120,9 @@ func (e *Engine) resume(ctx context.Context, domain, by, reason string, start bo
 		ev.Time = now
 	}
 	if err := e.o.Spool.Record(ctx, ev); err != nil {
+		if !paused && !recorded {
+			return fmt.Errorf("replay of %s was not paused as far as this node knows, and that it goes on could not be recorded: %w", domain, err)
+		}
 		return fmt.Errorf("replay of %s stays paused, since its end could not be recorded: %w", domain, err)
 	}
 	e.mu.Lock()

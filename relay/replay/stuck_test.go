@@ -208,9 +208,17 @@ func TestUnrecordedPauseHolds(t *testing.T) {
 	r := newRig(t, sink.Options{Keep: true}).open()
 	r.options.Spool = noLedger{r.options.Spool}
 	r.run()
+	resume := func(want string) {
+		t.Helper()
+		if err := r.engine.Resume(t.Context(), testDomain, "admin root", ""); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	resume("was not paused")
 	if err := r.engine.Pause(t.Context(), testDomain, "admin root", "wait"); err == nil {
 		t.Fatal("not told that it could not be recorded")
 	}
+	resume("stays paused")
 	r.engine.mu.Lock()
 	r.engine.domains[testDomain].pauseAt = time.Now().Add(-time.Hour)
 	r.engine.mu.Unlock()
