@@ -109,9 +109,13 @@ type StoreState struct {
 
 // IndexState is how far the index is behind.
 type IndexState struct {
-	Behind int        `json:"behind"`          // batches
-	Since  *time.Time `json:"since,omitempty"` // of the oldest of them
+	Behind  int        `json:"behind"`            // batches
+	Since   *time.Time `json:"since,omitempty"`   // of the oldest of them
+	Reading bool       `json:"reading,omitempty"` // it has not read the store to its end yet: counts are incomplete
 }
+
+// StillReading is what people are told while IndexState.Reading.
+const StillReading = "the index is still reading the store: counts are incomplete"
 
 // SMTPState is the listener.
 type SMTPState struct {
@@ -179,7 +183,8 @@ type Replay struct {
 	By          string       `json:"by,omitempty"`
 	Rate        float64      `json:"rate"` // pairs a second
 	Connections int          `json:"connections"`
-	Left        float64      `json:"left_s,omitempty"` // seconds, 0: unknown
+	Left        float64      `json:"left_s,omitempty"`  // seconds, 0: unknown
+	Reading     bool         `json:"reading,omitempty"` // the index is still reading the store: there may be more
 	Recent      []spool.Pair `json:"recent_parked,omitempty"`
 }
 

@@ -34,6 +34,7 @@ func (b *backend) Status(ctx context.Context) (*admin.Status, error) {
 		SMTP: admin.SMTPState{Listen: b.addrs.SMTP, Sessions: b.smtp.Sessions()},
 	}
 	s.Ready = len(s.Reasons) == 0
+	s.Index.Reading = b.reading(ctx) // before the counts are taken
 	var since time.Time
 	if s.Index.Behind, since = b.index.Lag(); !since.IsZero() {
 		s.Index.Since = &since
@@ -46,11 +47,25 @@ func (b *backend) Status(ctx context.Context) (*admin.Status, error) {
 		s.Domains = append(s.Domains, *d)
 	}
 	slices.SortStableFunc(s.Domains, func(x, y admin.DomainStatus) int { return rank(x) - rank(y) })
+	if s.Index.Reading {
+		s.Reasons = append(s.Reasons, admin.StillReading)
+	}
 	s.Reasons = append(append(s.Reasons, b.strangers(ctx, c)...), b.troubles()...)
 	if s.Reasons == nil {
 		s.Reasons = []string{}
 	}
 	return s, nil
+}
+
+// readingAsked is how long reading waits for its answer.
+const readingAsked = 20 * time.Millisecond
+
+// reading reports that the index has not read the store to its end since it began to follow it: what is kept there may
+// be more than it counts. Mail is taken and kept all the same.
+func (a *App) reading(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, readingAsked)
+	defer cancel()
+	return a.spool.CaughtUp(ctx) != nil
 }
 
 // rank sorts what isn't up to the front.

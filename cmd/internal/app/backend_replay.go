@@ -36,7 +36,7 @@ func (b *backend) ReplayStatus(ctx context.Context, domain string) ([]admin.Repl
 			names = append(names, c.Domains[i].Name)
 		}
 	}
-	list := []admin.Replay{}
+	list, reading := []admin.Replay{}, b.reading(ctx)
 	for _, n := range names {
 		s, err := b.engine.Status(ctx, n)
 		if err != nil {
@@ -45,7 +45,7 @@ func (b *backend) ReplayStatus(ctx context.Context, domain string) ([]admin.Repl
 		r := admin.Replay{
 			Domain: n, State: string(s.State), Reason: s.Reason, Done: s.Done, Total: s.Total, Delivered: s.Delivered, Pending: s.Pending,
 			Parked: s.Parked, Deferred: s.Deferred, Lost: s.Lost, Unknown: s.Unknown, Rate: s.Rate, Connections: s.Connections,
-			Left: s.Left.Seconds(), Next: s.Next, LastReply: s.LastReply, By: s.By,
+			Left: s.Left.Seconds(), Next: s.Next, LastReply: s.LastReply, By: s.By, Reading: reading,
 		}
 		for _, p := range s.Recent {
 			r.Recent = append(r.Recent, spool.Pair{Entry: p.Entry, Address: p.Address, Domain: n, State: spool.StateParked, Reply: p.Reply, Reason: p.Reason, Changed: p.Time})

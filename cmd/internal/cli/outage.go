@@ -32,6 +32,10 @@ func newOutageList(c *command) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			reading, err := c.stillReading(cmd.Context(), client)
+			if err != nil {
+				return err
+			}
 			list, err := client.Outages(cmd.Context(), domain)
 			if err != nil {
 				return err
@@ -60,11 +64,14 @@ func newOutageList(c *command) *cobra.Command {
 					fmt.Fprintln(c.Out, line)
 				}
 			}
-			if len(list) == 0 {
+			switch {
+			case len(list) > 0:
+				c.printOutages(list)
+			case reading:
+				fmt.Fprintln(c.Out, "no outage read so far")
+			default:
 				fmt.Fprintln(c.Out, "no outage yet")
-				return nil
 			}
-			c.printOutages(list)
 			return nil
 		},
 	}

@@ -105,13 +105,17 @@ In a pipe nothing is cut; --json prints one object a line.`,
 			if err != nil {
 				return err
 			}
+			reading, err := c.stillReading(cmd.Context(), client)
+			if err != nil {
+				return err
+			}
 			filters := []index.Filter{f.Filter}
 			if f.state == "" {
 				pending, parked := f.Filter, f.Filter
 				pending.State, parked.State = spool.StatePending, spool.StateParked
 				filters = []index.Filter{parked, pending}
 			}
-			l := &lister{c: c, left: limit, filter: f, table: table{env: c.Env, stack: 4, head: []string{"ENTRY", "STATE", "AGE", "SIZE", "FROM", "TO", "SUBJECT / WHY"}}}
+			l := &lister{c: c, left: limit, filter: f, reading: reading, table: table{env: c.Env, stack: 4, head: []string{"ENTRY", "STATE", "AGE", "SIZE", "FROM", "TO", "SUBJECT / WHY"}}}
 			for _, one := range filters {
 				if err := l.list(cmd, client, one); err != nil {
 					return err
@@ -128,12 +132,13 @@ In a pipe nothing is cut; --json prints one object a line.`,
 
 // lister prints pages of pairs.
 type lister struct {
-	c      *command
-	table  table
-	filter filterFlags
-	left   int // 0 at the start: no limit
-	shown  int
-	more   bool
+	c       *command
+	table   table
+	filter  filterFlags
+	reading bool // the index has not read all
+	left    int  // 0 at the start: no limit
+	shown   int
+	more    bool
 }
 
 func (l *lister) list(cmd *cobra.Command, client *admin.Client, f index.Filter) error {
@@ -198,6 +203,8 @@ func (l *lister) end(ctx context.Context, client *admin.Client) error {
 	}
 	l.table.print(l.c.Out)
 	switch {
+	case l.shown == 0 && l.reading:
+		fmt.Fprintln(l.c.Err, "nothing was read so far that fits")
 	case l.shown == 0 && l.filter.empty():
 		fmt.Fprintln(l.c.Err, "nothing is pending or parked")
 	case l.shown == 0:

@@ -148,7 +148,8 @@ func newReplayResume(c *command) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if len(r) == 1 && r[0].State != "paused" && r[0].State != "stopped" {
+				// A pause may stand in what the index has not read yet.
+				if len(r) == 1 && !r[0].Reading && r[0].State != "paused" && r[0].State != "stopped" {
 					if !c.common.json {
 						fmt.Fprintf(c.Out, "%s: replay was not paused\n", d)
 					}
@@ -234,16 +235,21 @@ func (c *command) watchReplay(ctx context.Context, client *admin.Client, domain 
 }
 
 // handedOver reports that nothing is left. While it is running the index lags behind, and what it shows as pending
-// may be nothing too early.
+// may be nothing too early; so it may while the index is still reading the store.
 func handedOver(r admin.Replay) bool {
-	return r.Done >= r.Total && r.State != "running" && r.State != "canary"
+	return !r.Reading && r.Done >= r.Total && r.State != "running" && r.State != "canary"
 }
 
 func (e *Env) printReplay(w io.Writer, list []admin.Replay) {
 	t := table{env: e, whole: true}
 	for _, r := range list {
 		count := fmt.Sprintf("%s / %s", thousands(r.Done), thousands(r.Total))
-		if r.Total == 0 {
+		switch {
+		case r.Reading && r.Total == 0:
+			count = "counting, ? pending"
+		case r.Reading:
+			count = "counting, so far " + count
+		case r.Total == 0:
 			count = "nothing pending"
 		}
 		rest := []string{}
@@ -281,6 +287,9 @@ func (e *Env) printReplay(w io.Writer, list []admin.Replay) {
 	t.print(&b)
 	for line := range strings.Lines(b.String()) {
 		fmt.Fprintln(w, e.fold(strings.TrimSuffix(line, "\n")))
+	}
+	if slices.ContainsFunc(list, func(r admin.Replay) bool { return r.Reading }) {
+		fmt.Fprintln(w, e.fold(e.paint(styleAmber, "! ")+admin.StillReading))
 	}
 	for _, r := range list {
 		for _, p := range r.Recent {

@@ -91,6 +91,13 @@ func lastOutage(ctx context.Context, client *admin.Client, args []string, domain
 		if err := hosted(ctx, client, domain); err != nil {
 			return "", err
 		}
+		s, err := client.Status(ctx)
+		if err != nil {
+			return "", err
+		}
+		if s.Index.Reading {
+			return "", admin.Errorf(admin.KindFailed, "try again in a moment; see `restante status`", "no outage was read so far: "+admin.StillReading)
+		}
 		return "", admin.Errorf(admin.KindNotFound, "one begins when a primary is down, or with `restante outage declare`", "there was no outage yet")
 	}
 	return list[0].ID, nil

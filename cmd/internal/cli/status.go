@@ -22,7 +22,8 @@ func newStatus(c *command) *cobra.Command {
 		Long: `How the domains, the store and the node are; what isn't up first.
 
 Counts are pairs of message and recipient since the domain's last outage began. Exit code 4 when a
-domain is not up, mail is parked (of earlier outages too), or the store is failing.`,
+domain is not up, mail is parked (of earlier outages too), the store is failing, or the index is
+still reading the store: then counts are incomplete, and "?" is what nobody knows yet.`,
 		Example: `  restante status
   restante status --watch
   restante status --json | jq '.domains[] | select(.state != "up")'`,
@@ -72,7 +73,7 @@ func needsAttention(s *admin.Status) bool {
 			return true
 		}
 	}
-	return s.Store.State != "ok" || !s.Ready
+	return s.Store.State != "ok" || !s.Ready || s.Index.Reading
 }
 
 func (e *Env) printStatus(w io.Writer, s *admin.Status) {
@@ -89,7 +90,7 @@ func (e *Env) printStatus(w io.Writer, s *admin.Status) {
 			since = fmt.Sprintf("since %s (%s)", clock(*d.Since, s.Now), span(s.Now.Sub(*d.Since)))
 		}
 		t.add(col(d.Name), styled(style, state), col(domainLine(&d, s.Now, since)))
-		if line := countsLine(&d, s.Now); line != "" {
+		if line := countsLine(&d, s.Now, s.Index.Reading); line != "" {
 			details = append(details, below{len(t.rows) - 1, line})
 		}
 		for _, decl := range d.Declared {
@@ -156,12 +157,21 @@ func domainLine(d *admin.DomainStatus, now time.Time, since string) string {
 	return strings.Join(parts, "   ")
 }
 
-func countsLine(d *admin.DomainStatus, now time.Time) string {
-	if d.Accepted+d.EarlierParked+d.EarlierPending == 0 && d.State == "up" && d.Recipients != "any (no list)" {
+// countsLine is what was kept and what became of it. While the index is reading, nothing counted doesn't mean nothing kept.
+func countsLine(d *admin.DomainStatus, now time.Time, reading bool) string {
+	if !reading && d.Accepted+d.EarlierParked+d.EarlierPending == 0 && d.State == "up" && d.Recipients != "any (no list)" {
 		return ""
 	}
-	parts := []string{fmt.Sprintf("kept %s", thousands(d.Accepted)),
-		"delivered " + thousands(d.Delivered), "parked " + thousands(d.Parked), "pending " + thousands(d.Pending)}
+	count := func(n int64) string {
+		if reading && n == 0 {
+			return "?"
+		}
+		return thousands(n)
+	}
+	parts := []string{"kept " + count(d.Accepted), "delivered " + count(d.Delivered), "parked " + count(d.Parked), "pending " + count(d.Pending)}
+	if reading {
+		parts[0] = "counting, so far: " + parts[0]
+	}
 	if n := d.Bounced + d.Expired + d.Removed; n > 0 {
 		parts = append(parts, "removed or expired "+thousands(n))
 	}
@@ -236,6 +246,17 @@ func (e *Env) onePage(text string) (page string, lines int) {
 		b.WriteString(line)
 	}
 	return b.String(), lines
+}
+
+// stillReading says on stderr that the index is still reading the store. Ask before what it is about, which may be
+// incomplete then.
+func (c *command) stillReading(ctx context.Context, client *admin.Client) (bool, error) {
+	s, err := client.Status(ctx)
+	if err != nil || !s.Index.Reading {
+		return false, err
+	}
+	fmt.Fprintln(c.Err, "! "+admin.StillReading)
+	return true, nil
 }
 
 // watch shows something again and again until it is done or interrupted: in place on a terminal, as it changes in a pipe.
