@@ -198,7 +198,7 @@ func (c *session) bodyFault() error {
 		return nil
 	}
 	time.Sleep(r.Delay)
-	c.out = append(c.out, r.Raw...)
+	c.lead(r)
 	if r.Reply != "" { // unasked, as a server that runs out of time or space does
 		c.reply(r.Reply)
 	}

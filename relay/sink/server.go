@@ -225,7 +225,7 @@ func (s *Server) deliver(c *session, data []byte) (error, bool) {
 }
 
 func (s *Server) violation(c *session, format string, args ...any) {
-	if !s.o.Strict {
+	if !s.o.Strict || c.misled {
 		return
 	}
 	s.mu.Lock()

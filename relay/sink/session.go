@@ -44,6 +44,13 @@ type session struct {
 	inBdat   bool
 	bdatBad  bool // a chunk was refused: the rest of the transaction is too
 	body     []byte
+	misled   bool // a Rule sent octets that are no reply: what the client makes of them is no fault of its own
+}
+
+// lead sends a rule's octets in front of the reply.
+func (c *session) lead(r *rule) {
+	c.out = append(c.out, r.Raw...)
+	c.misled = c.misled || r.Raw != ""
 }
 
 func newSession(s *Server, nc net.Conn, number int64) *session {
@@ -137,7 +144,7 @@ func (c *session) step(stage Stage, text string, effect func() string) error {
 		_, err := io.Copy(io.Discard, c.nc)
 		return errors.Join(io.ErrUnexpectedEOF, err)
 	}
-	c.out = append(c.out, r.Raw...)
+	c.lead(r)
 	text = r.Reply
 	if text == "" {
 		text = effect()
