@@ -90,7 +90,7 @@ func (l *leases) holder(name string) *Lease {
 	return nil
 }
 
-// Lease waits until the named lease is held by the caller alone, or ctx ends. When its last holder left without
+// Lease waits until the named lease is held by the caller alone, or ctx ends; only a full store fails it at once. When its last holder left without
 // releasing it, the holder's ledger is sealed, and Lease returns once all of it was folded. Names are of [a-z0-9._-].
 func (s *Spool) Lease(ctx context.Context, name string) (*Lease, error) {
 	key := "lease/" + name + ".json"
@@ -123,6 +123,9 @@ func (s *Spool) Lease(ctx context.Context, name string) (*Lease, error) {
 			continue
 		}
 		lease, err := s.take(ctx, key, doc, etag)
+		if errors.Is(err, blob.ErrNoSpace) {
+			return nil, fmt.Errorf("lease %s: %w", name, err)
+		}
 		if err != nil {
 			s.vigil.pause(ctx, try)
 			continue

@@ -340,6 +340,25 @@ func TestLeaseCost(t *testing.T) {
 	})
 }
 
+// TestLeaseOfFullStore: a full store is said at once, since only people can make room.
+func TestLeaseOfFullStore(t *testing.T) {
+	bubble(t, func(t *testing.T, dir string) {
+		fault := wrap.NewFault(mem.New())
+		s := openSpool(t, fault, dir, Limits{})
+		fault.Add(wrap.Rule{Op: "put", Prefix: "lease/", When: "before", Action: wrap.Action{Err: errors.Join(blob.ErrNotWritten, blob.ErrNoSpace)}})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := s.Lease(ctx, "x"); !errors.Is(err, blob.ErrNoSpace) {
+			t.Errorf("full: %v", err)
+		}
+		fault.Clear()
+		if err := mustLease(t, s, "x").Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+		closeSpool(t, s)
+	})
+}
+
 func TestLeaseName(t *testing.T) {
 	bubble(t, func(t *testing.T, dir string) {
 		s := openSpool(t, mem.New(), dir, Limits{})

@@ -2,8 +2,9 @@
 //
 // An object is a file at its key. Beside the objects the folder holds
 //
-//	.lock   held by flock(2) while a process has the store open; its text is that process's id
-//	.tmp/   files being written; what a crash left in it is removed by the next Open
+//	.lock     held by flock(2) while a process has the store open; its text is that process's id
+//	.tmp/     files being written; what a crash left in it is removed by the next Open
+//	.reserve  room for Options.Reserve, given back when the disk is full; it may be removed while no process has the store open
 //
 // Put with Absent is: create a file in .tmp, write, fsync, link(2) it to its key (EEXIST is
 // ErrPrecondition; a rename would overwrite), unlink the name in .tmp, fsync the folder of the key. Put

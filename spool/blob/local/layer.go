@@ -34,6 +34,9 @@ const (
 	DelSyncDir  Op = "delete.syncdir"
 	DelRmdir    Op = "delete.rmdir" // remove a folder that became empty; best effort
 	GetOpen     Op = "get.open"
+
+	ReserveGrow   Op = "reserve.grow"   // write more of the reserve; best effort
+	ReserveShrink Op = "reserve.shrink" // cut it
 )
 
 func (s *Store) step(op Op, path string, do func() error) error {

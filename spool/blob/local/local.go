@@ -17,11 +17,14 @@ import (
 // ErrLocked: another process has the store open.
 var ErrLocked = errors.New("in use")
 
-// Options of Open. The zero value is right for a server.
+// Options of Open.
 type Options struct {
 	// ReadOnly opens a store without taking its lock, beside a process that may be writing to it; the folder
 	// must exist. Put and Delete are refused.
 	ReadOnly bool
+	// Reserve are the prefixes of keys that can still be put when the disk is full, out of a reserve that is made in time. For
+	// all other keys the disk is full that much earlier. nil: there is no reserve.
+	Reserve []string
 	// Step, if not nil, is called around every operation that changes files, and before a file is opened for reading.
 	Step Step
 }
@@ -41,6 +44,8 @@ type Store struct {
 	folders map[string]*folder // known to exist durably, by path
 	doubts  map[string]*doubt  // by key
 	closed  bool
+
+	reserve reserve
 }
 
 const (
@@ -67,13 +72,19 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("store folder: %w", err)
 	}
 	crashed := false
-	if s.lock, crashed, err = lock(filepath.Join(dir, lockName)); err != nil {
+	s.lock, crashed, err = lock(filepath.Join(dir, lockName))
+	if full(err) && len(o.Reserve) > 0 && os.Truncate(s.reservePath(), 0) == nil {
+		s.lock, _, err = lock(filepath.Join(dir, lockName))
+		crashed = true // nobody knows any more
+	}
+	if err != nil {
 		return nil, fmt.Errorf("store folder %s: %w", dir, err)
 	}
 	if err := s.recover(crashed); err != nil {
 		return nil, closing(s.lock, fmt.Errorf("store folder: %w", err))
 	}
 	s.folders[dir] = &folder{}
+	s.openReserve()
 	return s, nil
 }
 
@@ -142,16 +153,6 @@ func (s *Store) Close() error {
 		return s.lock.Close() // the next Open must sync everything
 	}
 	return unlock(s.lock)
-}
-
-// Free implements blob.Spacer for the file system of the folder.
-func (s *Store) Free(ctx context.Context) (left, total int64, err error) {
-	type room struct{ left, total int64 }
-	r, err := async(ctx, func() (r room, err error) {
-		r.left, r.total, err = free(s.dir)
-		return r, err
-	}, nil)
-	return r.left, r.total, err
 }
 
 // String implements blob.Store: "file:///var/lib/restante/spool".

@@ -25,7 +25,7 @@ func (s *Store) Put(ctx context.Context, key string, body blob.Body, cond blob.C
 		return "", fmt.Errorf("%s: store is open for reading only: %w", key, blob.ErrNotWritten)
 	}
 	var g gate
-	etag, err := async(ctx, func() (string, error) { return s.put(key, body, cond, &g) }, nil)
+	etag, err := async(ctx, func() (string, error) { return s.putReserved(key, body, cond, &g) }, nil)
 	if err != nil && g.shut() && !errors.Is(err, blob.ErrPrecondition) {
 		err = fmt.Errorf("%w: %w", err, blob.ErrNotWritten)
 		if full(err) {
@@ -49,6 +49,8 @@ const (
 
 func (g *gate) pass() bool { return g.state.CompareAndSwap(0, gatePassed) }
 
+func (g *gate) passed() bool { return g.state.Load() == gatePassed }
+
 // reopen is for a Put that passed and then certainly changed nothing.
 func (g *gate) reopen() { g.state.Store(0) }
 
@@ -65,6 +67,11 @@ func (s *Store) put(key string, body blob.Body, cond blob.Cond, g *gate) (string
 	}
 	if err := s.precondition(key, path, cond); err != nil {
 		return "", err
+	}
+	if !s.reserved(key) {
+		if err := s.spared(body.Size()); err != nil {
+			return "", err
+		}
 	}
 	temp, tag, err := s.writeTemp(body)
 	if err != nil {

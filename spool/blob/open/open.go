@@ -100,7 +100,8 @@ func openFile(u *url.URL, o Options) (blob.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return local.Open(dir, local.Options{ReadOnly: o.ReadOnly})
+	// Without leases and outcomes, replay could not empty a full disk.
+	return local.Open(dir, local.Options{ReadOnly: o.ReadOnly, Reserve: []string{"lease/", "ledger/"}})
 }
 
 func folder(u *url.URL) (string, error) {
