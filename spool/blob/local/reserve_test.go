@@ -15,17 +15,6 @@ import (
 
 var withReserve = []string{"lease/", "ledger/"}
 
-func TestConformanceWithReserve(t *testing.T) {
-	blobtest.Run(t, func(t *testing.T) blob.Store {
-		s, err := Open(t.TempDir(), Options{Reserve: withReserve})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { s.Close() })
-		return s
-	})
-}
-
 // tight is a disk whose last octets are in the reserve of its store: writing fails until some of it was given back.
 type tight struct {
 	on  bool
