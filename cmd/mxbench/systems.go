@@ -76,10 +76,15 @@ func (p *primary) back(ctx context.Context, messages int, delay time.Duration, f
 		go func() { served <- (&load.Link{To: s.Addr(), Delay: delay}).Serve(line, l) }()
 		defer func() { stop(); <-served }()
 	}
-	if err := flush(ctx); err != nil {
-		return 0, err
-	}
+	var flushed time.Time
 	for p.counted() < messages {
+		// Again now and then: what Postfix had under way just before would wait five minutes.
+		if time.Since(flushed) > 2*time.Second {
+			if err := flush(ctx); err != nil {
+				return 0, err
+			}
+			flushed = time.Now()
+		}
 		select {
 		case <-ctx.Done():
 			return 0, fmt.Errorf("%d of %d messages arrived: %w", p.counted(), messages, ctx.Err())
