@@ -6,7 +6,7 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// Kind says what an entry is. Only Held and Outbound entries have pairs that replay delivers.
+// Kind says what an entry is. All but drafts have pairs, each of which is delivered.
 type Kind string
 
 // The kinds of entry.
@@ -15,8 +15,11 @@ const (
 	Outbound Kind = "outbound" // written in the webmail, for a smarthost
 	Local    Kind = "local"    // written in the webmail, for a hosted domain
 	Draft    Kind = "draft"
-	Copy     Kind = "copy" // the sender's own copy of what was sent
+	Copy     Kind = "copy" // the sender's own copy of what was sent, for the sender's mailbox at the primary
 )
+
+// Smarthost is the Recipient.Domain of Outbound entries: what is for no hosted domain. It can't be the name of one.
+const Smarthost = "(smarthost)"
 
 // Entry is one accepted message: its envelope, its client and the verdicts on it. It is stored as
 // the member <id>.json of a batch, beside the octets of the message in <id>.eml.
@@ -35,12 +38,17 @@ type Entry struct {
 	Reason    string            `json:"reason,omitempty"`   // why it was kept rather than passed
 	Verdicts  map[string]string `json:"verdicts,omitempty"` // e.g. "spf": "pass"
 	Summary   Summary           `json:"summary,omitzero"`
+
+	// Of entries that were written here (all kinds but Held).
+	Mailbox   string    `json:"mailbox,omitempty"`   // the account that wrote it, as its main address, lower case
+	Writing   string    `json:"writing,omitempty"`   // ULID of the piece of writing: the versions of a draft and all entries sent from it carry it
+	NotBefore time.Time `json:"not_before,omitzero"` // until then sending can be undone, and nobody is given it
 }
 
 // Recipient is one forward-path of an entry with its parameters; together with the entry it makes a pair.
 type Recipient struct {
 	Address string `json:"address"`          // as given, in wire form, never used through Printable
-	Domain  string `json:"domain"`           // the hosted domain it belongs to, lower case
+	Domain  string `json:"domain"`           // the hosted domain it belongs to, lower case, or Smarthost
 	Notify  string `json:"notify,omitempty"` // RFC 3461 4.1, as given
 	ORcpt   string `json:"orcpt,omitempty"`  // RFC 3461 4.2, as given
 }

@@ -60,6 +60,15 @@ type Event struct {
 	Data       map[string]any `json:"data,omitempty"`
 }
 
+// Events of the webmail. What Data holds is said by the packages that write them (webmail/accounts, webmail/mailbox, relay/submit).
+const (
+	AccountChanged EventType = "account"     // Address is the account; Data: one change of it; urgent
+	Activity       EventType = "activity"    // Address is the account, Entry where one was meant; Data: what was done, from where; lazy
+	Flagged        EventType = "flagged"     // Entry, Address is the mailbox; Data: seen, starred, trashed, answered, discarded, each true or false; lazy
+	SecretKept     EventType = "secret-kept" // Address names it ("dkim/example.com/s1"); Data: "value", encrypted with the cluster key, absent once forgotten
+	NoticeSet      EventType = "notice"      // Domain, "" for all; Reason is the text for staff, "" to take it back; Until
+)
+
 // PairState is where a pair stands.
 type PairState string
 

@@ -22,9 +22,9 @@ func began(id spool.StreamID) int64 {
 	return 0
 }
 
-// pairsOf is how many pairs an entry makes. Drafts, copies and local mail make none: replay doesn't deliver them.
+// pairsOf is how many pairs an entry makes. Drafts make none.
 func pairsOf(e *spool.Entry) int {
-	if e.Kind != spool.Held && e.Kind != spool.Outbound {
+	if e.Kind == spool.Draft {
 		return 0
 	}
 	return len(e.Rcpts)
