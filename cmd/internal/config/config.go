@@ -21,19 +21,23 @@ const DefaultPath = "/etc/restante/restante.toml"
 
 // Config is a whole configuration, with defaults filled in and checked.
 type Config struct {
-	Hostname  string    `toml:"hostname"`
-	DataDir   string    `toml:"data_dir"`
-	Log       Log       `toml:"log"`
-	SMTP      SMTP      `toml:"smtp"`
-	Store     Store     `toml:"store"`
-	HTTP      HTTP      `toml:"http"`
-	Admin     Admin     `toml:"admin"`
-	Primary   Delivery  `toml:"primary"`
-	Replay    Replay    `toml:"replay"`
-	DNS       DNS       `toml:"dns"`
-	Retention Retention `toml:"retention"`
-	Notify    Notify    `toml:"notify"`
-	Domains   []Domain  `toml:"domain"`
+	Hostname  string     `toml:"hostname"`
+	DataDir   string     `toml:"data_dir"`
+	Log       Log        `toml:"log"`
+	SMTP      SMTP       `toml:"smtp"`
+	Store     Store      `toml:"store"`
+	HTTP      HTTP       `toml:"http"`
+	Admin     Admin      `toml:"admin"`
+	Primary   Delivery   `toml:"primary"`
+	Replay    Replay     `toml:"replay"`
+	DNS       DNS        `toml:"dns"`
+	Retention Retention  `toml:"retention"`
+	Notify    Notify     `toml:"notify"`
+	Secrets   Secrets    `toml:"secrets"`
+	Webmail   Webmail    `toml:"webmail"`
+	Smarthost Submission `toml:"smarthost"`
+	Sending   Sending    `toml:"sending"`
+	Domains   []Domain   `toml:"domain"`
 
 	// Files are the files that were read, in order; empty when there were flags alone.
 	Files []string `toml:"-"`
@@ -86,6 +90,8 @@ type HTTP struct {
 type Admin struct {
 	Socket string `toml:"socket"`
 	Group  string `toml:"group"`
+	// ReadContent "off" hides subjects and bodies from those who use the socket.
+	ReadContent string `toml:"read_content" enum:"on,off"`
 }
 
 // Delivery is how primaries are spoken to, in pass-through, probes and replay.
@@ -128,18 +134,21 @@ type Notify struct {
 
 // Domain is one domain that Restante stands behind.
 type Domain struct {
-	Name            string    `toml:"name"`
-	Primary         []string  `toml:"primary"`
-	WhenUp          string    `toml:"when_up" enum:"pass,spool"`
-	Recipients      []string  `toml:"recipients"`
-	ProbeInterval   Duration  `toml:"probe_interval" min:"1s" max:"1h"`
-	Replay          string    `toml:"replay" enum:"auto,manual"`
-	TLS             string    `toml:"tls" enum:"opportunistic,required,none"`
-	TLSCA           string    `toml:"tls_ca"`
-	TLSFingerprints []string  `toml:"tls_fingerprints" check:"fingerprint"`
-	TLSName         string    `toml:"tls_name"`
-	Origin          string    `toml:"origin" enum:"xclient,xforward,none"`
-	Retention       Retention `toml:"retention"`
+	Name            string     `toml:"name"`
+	Primary         []string   `toml:"primary"`
+	WhenUp          string     `toml:"when_up" enum:"pass,spool"`
+	Recipients      []string   `toml:"recipients"`
+	ProbeInterval   Duration   `toml:"probe_interval" min:"1s" max:"1h"`
+	Replay          string     `toml:"replay" enum:"auto,manual"`
+	TLS             string     `toml:"tls" enum:"opportunistic,required,none"`
+	TLSCA           string     `toml:"tls_ca"`
+	TLSFingerprints []string   `toml:"tls_fingerprints" check:"fingerprint"`
+	TLSName         string     `toml:"tls_name"`
+	Origin          string     `toml:"origin" enum:"xclient,xforward,none"`
+	LearnedServer   string     `toml:"learned_server"`
+	LearnedCA       string     `toml:"learned_ca"`
+	Submission      Submission `toml:"submission"`
+	Retention       Retention  `toml:"retention"`
 
 	// Primaries is Primary, parsed.
 	Primaries []Primary `toml:"-"`
@@ -168,7 +177,8 @@ func Defaults() *Config {
 			MinFree: GiB, InlineMax: 1 << 20, BatchBytes: 4 << 20, BatchCount: 1000, Lanes: 4,
 			GatherWait: dur(3 * time.Millisecond), SettleTimeout: dur(2 * time.Minute),
 		},
-		HTTP: HTTP{Listen: "127.0.0.1:8080"},
+		HTTP:  HTTP{Listen: "127.0.0.1:8080"},
+		Admin: Admin{ReadContent: "on"},
 		Primary: Delivery{
 			ConnectTimeout: dur(10 * time.Second), CommandTimeout: dur(time.Minute),
 			DataTimeout: dur(5 * time.Minute), MaxConnections: 50,
@@ -180,6 +190,7 @@ func Defaults() *Config {
 		DNS:       DNS{Timeout: dur(2 * time.Second)},
 		Retention: Retention{Delivered: dur(14 * 24 * time.Hour), Parked: dur(30 * 24 * time.Hour)},
 		Notify:    Notify{Timeout: dur(10 * time.Second)},
+		Webmail:   webmailDefaults(), Smarthost: submissionDefaults(), Sending: sendingDefaults(),
 	}
 }
 
@@ -187,7 +198,7 @@ func Defaults() *Config {
 func domainDefaults() Domain {
 	return Domain{
 		WhenUp: "pass", ProbeInterval: dur(10 * time.Second), Replay: "auto",
-		TLS: "opportunistic", Origin: "xforward",
+		TLS: "opportunistic", Origin: "xforward", Submission: submissionDefaults(),
 		Retention: Retention{Delivered: unset, Parked: unset, Pending: unset},
 	}
 }

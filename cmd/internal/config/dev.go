@@ -10,6 +10,7 @@ const (
 	DevPrimary = "127.0.0.1:2600"
 	DevDomain  = "example.test"
 	DevDataDir = "restante-data"
+	DevWebmail = "127.0.0.1:8025"
 )
 
 // LoadDev is the configuration of `serve --dev`: everything on loopback and below the working folder, with a
@@ -30,12 +31,17 @@ func LoadDev(f Flags, primary string) (*Config, error) {
 	if len(f.Recipients) == 0 {
 		f.Recipients = []string{"@"}
 	}
+	if len(f.WebmailListen) == 0 {
+		f.WebmailListen = []string{DevWebmail}
+	}
 	f.Primary = []string{DevPrimary} // app puts in where the stand-in really listens
 	c, err := Load("", f)
 	if err != nil {
 		return nil, err
 	}
 	c.Dev, c.DevListen = true, primary
+	c.Webmail.TLS, c.Webmail.Hostnames = "behind-proxy", []string{"localhost", "127.0.0.1"} // plain http on loopback
+	c.Smarthost.TLS = "none"                                                                // app puts in where the stand-in listens
 	c.Store.MinFree = 50 * MB
 	c.Replay.RetryMin = dur(2 * time.Second)
 	for i := range c.Domains {

@@ -19,17 +19,18 @@ const maxFile = 16 << 20
 
 // Flags are the settings that the command line may give; they win over files. Empty fields don't count.
 type Flags struct {
-	Hostname   string
-	DataDir    string
-	SMTPListen []string
-	HTTPListen string // "off" switches it off
-	Store      string
-	Socket     string
-	LogLevel   string
-	Domains    []string // with Primary, when there is no file
-	Primary    []string
-	Recipients []string
-	WhenUp     string
+	Hostname      string
+	DataDir       string
+	SMTPListen    []string
+	HTTPListen    string   // "off" switches it off
+	WebmailListen []string // "off" alone switches it off
+	Store         string
+	Socket        string
+	LogLevel      string
+	Domains       []string // with Primary, when there is no file
+	Primary       []string
+	Recipients    []string
+	WhenUp        string
 }
 
 // Load reads the file at path ("" for none) with the conf.d beside it, applies the flags, fills in what
@@ -206,6 +207,11 @@ func (d *decoder) flags(c *Config, f Flags) {
 	} else if f.HTTPListen != "" {
 		put("http", "listen", f.HTTPListen)
 	}
+	if slices.Equal(f.WebmailListen, []string{"off"}) {
+		put("webmail", "listen", []any{})
+	} else if len(f.WebmailListen) > 0 {
+		put("webmail", "listen", anys(f.WebmailListen))
+	}
 	if f.Store != "" {
 		put("store", "url", f.Store)
 	}
@@ -232,7 +238,7 @@ func (d *decoder) flags(c *Config, f Flags) {
 	sub := &decoder{lines: positions{}}
 	sub.table("", raw, reflect.ValueOf(c).Elem())
 	for _, p := range sub.problems {
-		p.Key = "--" + strings.NewReplacer("smtp.", "smtp-", "http.", "http-", "log.", "log-", "store.url", "store", "admin.", "admin-", "domain.", "", "_", "-").Replace(p.Key)
+		p.Key = "--" + strings.NewReplacer("smtp.", "smtp-", "http.", "http-", "webmail.", "webmail-", "log.", "log-", "store.url", "store", "admin.", "admin-", "domain.", "", "_", "-").Replace(p.Key)
 		d.problems = append(d.problems, p)
 	}
 }

@@ -32,6 +32,7 @@ func (c *Config) fill() {
 	if c.Admin.Socket == "" {
 		c.Admin.Socket = filepath.Join(c.DataDir, "admin.sock")
 	}
+	c.fillWebmail()
 	for i := range c.Domains {
 		r := &c.Domains[i].Retention
 		if r.Delivered == unset {
@@ -67,6 +68,7 @@ func (d *decoder) validate(c *Config) {
 	if len(c.Notify.Command) > 0 && c.Notify.Command[0] == "" {
 		d.bad("notify.command", `write the program and its arguments: command = ["/usr/local/bin/page", "--urgent"]`, "has an empty program")
 	}
+	d.webmail(c)
 	if len(c.Domains) == 0 {
 		where := ""
 		if len(c.Files) > 0 {
@@ -176,6 +178,8 @@ func (d *decoder) domain(c *Config, i int, seen map[string]int) {
 		d.bad(key+".tls", `write tls = "required", or leave out tls_ca, tls_fingerprints and tls_name`, "there is no TLS to check")
 	}
 	d.mustExist(key+".tls_ca", dom.TLSCA, "write the path of a file with PEM certificates")
+	d.learned(key, dom)
+	d.submission(key+".submission", &dom.Submission)
 }
 
 // mustExist checks that a file is there. One that only this user may not look at is no problem: the service may be another's.
@@ -281,6 +285,7 @@ func (c *Config) Warnings() []string {
 			w = append(w, fmt.Sprintf("nobody will be notified, notify.command can't be run: %v; write the whole path of a program, and try it with `restante notify test`", err))
 		}
 	}
+	w = append(w, c.webmailWarnings()...)
 	if strings.HasPrefix(c.Store.URL, "mem:") {
 		w = append(w, "store.url is memory: what is kept is lost when the process ends; write a file:// or s3:// URL")
 	}
