@@ -124,6 +124,35 @@ func TestLookups(t *testing.T) {
 	}
 }
 
+func TestTXT(t *testing.T) {
+	r, s := network(t)
+	s.Set(t, `long.test. TXT "v=spf1 ip4:192.0.2.1 " "-all"
+odd.test. TXT "a \"quoted\" \\ back\195\164slash"
+two.test. TXT "one"
+two.test. TXT "two"
+a.test. A 192.0.2.1
+`)
+	for name, want := range map[string]string{
+		"long.test": "v=spf1 ip4:192.0.2.1 -all",
+		"odd.test":  `a "quoted" \ backäslash`,
+		"two.test":  "one|two",
+	} {
+		txt, err := r.LookupTXT(t.Context(), name)
+		slices.Sort(txt)
+		if got := strings.Join(txt, "|"); got != want || err != nil {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"a.test", "nothing.test"} {
+		if txt, err := r.LookupTXT(t.Context(), name); !IsNotFound(err) {
+			t.Errorf("%s: %q, %v", name, txt, err)
+		}
+	}
+	if a, err := r.LookupIPAddr(t.Context(), "a.test"); err != nil || len(a) != 1 || a[0].String() != "192.0.2.1" {
+		t.Error(a, err)
+	}
+}
+
 func TestWire(t *testing.T) {
 	r, s := network(t)
 	for name, f := range map[string]dnstest.Fault{"mx1.example.test": dnstest.Cut, "mx2.example.test": dnstest.NoEDNS, "plain.test": dnstest.Forged} {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -146,6 +147,61 @@ func (r *Resolver) LookupAddr(ctx context.Context, addr string) ([]string, error
 		if p, ok := rr.(*dns.PTR); ok {
 			out = append(out, p.Ptr)
 		}
+	}
+	return out, nil
+}
+
+// LookupTXT returns the TXT records of a name, the strings of each put together (RFC 7208 3.3).
+func (r *Resolver) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	rrs, err := r.lookup(ctx, name, dns.TypeTXT, false)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, rr := range rrs {
+		if t, ok := rr.(*dns.TXT); ok {
+			out = append(out, unescape(strings.Join(t.Txt, "")))
+		}
+	}
+	if len(out) == 0 {
+		return nil, notFound(name, ErrNoRecord)
+	}
+	return out, nil
+}
+
+// unescape turns the presentation form that miekg/dns gives (\DDD, \c; RFC 1035 5.1) back into octets.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' || i+1 == len(s) {
+			out = append(out, s[i])
+			continue
+		}
+		if i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 10, 8); err == nil {
+				out = append(out, byte(n))
+				i += 3
+				continue
+			}
+		}
+		i++
+		out = append(out, s[i])
+	}
+	return string(out)
+}
+
+// LookupIPAddr is LookupHost with parsed addresses, without the hosts file: what senders publish is asked of DNS alone.
+func (r *Resolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
+	addrs, err := r.addresses(ctx, host, false)
+	if err != nil {
+		return nil, err
+	}
+	var out []net.IPAddr
+	for _, a := range addrs {
+		out = append(out, net.IPAddr{IP: net.ParseIP(a)})
 	}
 	return out, nil
 }

@@ -158,7 +158,13 @@ func (t *transaction) keep(ctx context.Context, m *message, reason string) reply
 	for _, r := range t.rcpts {
 		e.Rcpts = append(e.Rcpts, r.Recipient)
 	}
-	err = t.h.o.Spool.Append(ctx, e, m.trace, m.body)
+	field := m.trace
+	if t.h.o.Judge != nil {
+		var results []byte
+		e.Verdicts, results = t.h.o.Judge(ctx, e.Client, e.From, m.body, m.body.Size())
+		field = append(results, field...)
+	}
+	err = t.h.o.Spool.Append(ctx, e, field, m.body)
 	t.expectDone()
 	switch {
 	case err == nil:

@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -80,7 +81,10 @@ type Options struct {
 	Kept      func(domains []string, reason string) // an entry was kept; must not block. May be nil
 	Passed    func(domain string)                   // the primary took a message; must not block. May be nil
 	Note      func(evs ...spool.Event)              // records Learned events lazily; must not block. May be nil
-	MaxSize   int64                                 // octets, of Offers; 0: no limit of our own
+	// Judge says who a message that is kept is from (package msgauth): verdicts for the entry, and a trace field with its CRLF,
+	// both nil when there is nothing to say. It must come to an end by itself within seconds. May be nil.
+	Judge   func(ctx context.Context, c spool.Client, from string, body io.ReaderAt, size int64) (verdicts map[string]string, field []byte)
+	MaxSize int64 // octets, of Offers; 0: no limit of our own
 
 	MaxConnections int           // to one set of primary hosts at a time; 0: 50
 	MaxWait        time.Duration // for one of them, before the mail is kept instead; 0: 2 s

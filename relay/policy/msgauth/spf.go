@@ -1,0 +1,51 @@
+package msgauth
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+
+	"blitiri.com.ar/go/spf"
+
+	"restante/relay/mailaddr"
+)
+
+// spf checks the reverse-path and HELO. For the null reverse-path the first is that of postmaster at HELO (RFC 7208 2.4).
+func (j *Judge) spf(ctx context.Context, ip netip.Addr, helo, from string) (path, name SPF) {
+	heloDomain := ""
+	if d, err := mailaddr.ParseDomain(helo); err == nil && strings.Contains(d, ".") && !strings.HasPrefix(d, "[") {
+		heloDomain = d
+	}
+	check := func(domain, sender string) SPF {
+		if domain == "" {
+			return SPF{Result: None, Reason: "no domain to ask"}
+		}
+		result, err := spf.CheckHostWithSender(net.IP(ip.AsSlice()), heloDomain, sender, spf.WithContext(ctx), spf.WithResolver(j.o.Resolver))
+		out := SPF{Result: Result(result), Domain: domain}
+		if err != nil {
+			out.Reason = err.Error()
+		}
+		if ctx.Err() != nil {
+			out.Result, out.Reason = TempError, "no answer in time"
+		}
+		return out
+	}
+	name = check(heloDomain, "postmaster@"+heloDomain)
+	if from == "" {
+		return name, name
+	}
+	a, err := mailaddr.Parse(from)
+	if err != nil || a.IsLiteral() {
+		return SPF{Result: None, Reason: "no domain to ask"}, name
+	}
+	// The local part counts in macros only (RFC 7208 7.3); what isn't plain ASCII can't be looked up (RFC 8616 4).
+	local := a.Local
+	for i := range len(local) {
+		if local[i] >= 0x80 || local[i] <= ' ' || local[i] == '@' {
+			local = "postmaster"
+			break
+		}
+	}
+	return check(a.Domain, local+"@"+a.Domain), name
+}
