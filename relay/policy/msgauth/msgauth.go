@@ -21,7 +21,6 @@ package msgauth
 import (
 	"context"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"time"
@@ -53,7 +52,6 @@ type Options struct {
 	Resolver   Resolver      // required
 	AuthservID string        // our name in the field, required
 	Timeout    time.Duration // 0: DefaultTimeout
-	Log        *slog.Logger
 }
 
 // Judge judges messages. Safe for concurrent use.
@@ -63,9 +61,6 @@ type Judge struct{ o Options }
 func New(o Options) *Judge {
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Judge{o}
 }
