@@ -269,6 +269,25 @@ func (v *visible) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// verdicts says what was judged of a message's sender at receipt.
+func verdicts(v map[string]string) string {
+	var parts []string
+	for _, m := range []struct{ method, domain string }{{"spf", "spf.domain"}, {"dkim", "dkim.domain"}, {"dmarc", "dmarc.from"}} {
+		result := v[m.method]
+		if result == "" {
+			continue
+		}
+		if d := v[m.domain]; d != "" {
+			result += " (" + d + ")"
+		}
+		parts = append(parts, m.method+" "+result)
+	}
+	if p := v["dmarc.policy"]; p != "" && p != "none" && v["dmarc"] == "fail" {
+		parts = append(parts, "its domain asks to "+p+" such mail")
+	}
+	return strings.Join(parts, ", ")
+}
+
 func (e *Env) printView(v *index.View) {
 	now := time.Now()
 	if m := v.Entry; m != nil {
@@ -296,6 +315,7 @@ func (e *Env) printView(v *index.View) {
 		row("message id", m.Summary.MessageID)
 		row("size", sizes(m))
 		row("client", client)
+		row("sender is", verdicts(m.Verdicts))
 		row("kept because", admin.Brief(m.Reason))
 		row("sha256", m.SHA256)
 		row("in", fmt.Sprintf("%s batch %d", v.Location.Stream, v.Location.Seq))
