@@ -4,6 +4,7 @@
 // # Layout
 //
 //	restante.json                        {"format":1,"cluster":...}: whose store it is; created once, if absent
+//	key.json                             {"key":...}: the id of the cluster key, which is kept elsewhere (package secret); created once, if absent
 //	mail/<stream>/<p>/<seq>.tar.zst      one batch of entries, a void or a seal (package batch)
 //	ledger/<stream>/<p>/<seq>.jsonl.zst  one batch of events, a void or a seal (package batch)
 //	big/<stream>/<id>.eml.zst            a message over Limits.InlineMax: one zstd frame of its octets, trace fields first
