@@ -85,6 +85,7 @@ const (
 // Pair is one (entry, recipient) as the index knows it.
 type Pair struct {
 	Entry    string    `json:"entry"`
+	Kind     Kind      `json:"kind,omitempty"`
 	Rcpt     int       `json:"rcpt"`
 	Address  string    `json:"address"`
 	Domain   string    `json:"domain"`

@@ -16,6 +16,8 @@ type item struct {
 	entry *Entry
 	bigOn string // name of the stream under which the octets were put, "" when inline
 
+	joined bool // goes into the batch of the item before it
+
 	events []Event
 	lines  []batch.Line
 	part   *segment // of the journal that holds the events, if any
@@ -227,7 +229,7 @@ func (q *queue) form(w *stream, now time.Time) *group {
 	g := &group{formed: now}
 	rest := q.items[:0:0]
 	for i, it := range q.items {
-		if g.full {
+		if g.full && !it.joined {
 			rest = append(rest, q.items[i:]...)
 			break
 		}

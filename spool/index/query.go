@@ -33,7 +33,7 @@ func (c Cursor) parse() (p pairKey, err error) {
 	return p, err
 }
 
-const pairFields = `p.entry, p.rcpt, p.address, d.name, p.state, coalesce(p.round,0), coalesce(p.attempts,0), coalesce(p.changed,0),
+const pairFields = `p.entry, e.kind, p.rcpt, p.address, d.name, p.state, coalesce(p.round,0), coalesce(p.attempts,0), coalesce(p.changed,0),
 	coalesce(p.reply,''), coalesce(p.reason,''), coalesce(p.host,''), coalesce(p.by,''), coalesce(o.id,''),
 	e.received, e.size, e.sender, e.subject, s.name, e.seq, e.offset, e.length, e.flags`
 
@@ -46,7 +46,7 @@ func scanPairView(r *sql.Rows) (spool.Pair, pairKey, error) {
 	var raw sql.RawBytes
 	var state, flags int
 	var changed, received, seq int64
-	err := r.Scan(&raw, &p.Rcpt, &p.Address, &p.Domain, &state, &p.Round, &p.Attempts, &changed,
+	err := r.Scan(&raw, &p.Kind, &p.Rcpt, &p.Address, &p.Domain, &state, &p.Round, &p.Attempts, &changed,
 		&p.Reply, &p.Reason, &p.Host, &p.By, &p.Outage,
 		&received, &p.Size, &p.From, &p.Subject, &p.Location.Stream, &seq, &p.Location.Offset, &p.Location.Length, &flags)
 	if err != nil {
