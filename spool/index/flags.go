@@ -16,6 +16,8 @@ const (
 	flagPause   = "pause"   // key: domain
 	flagOffers  = "offers"  // key: domain
 	flagOutage  = "outage"  // key: domain
+	flagSecret  = "secret"  // key: name
+	flagNotice  = "notice"  // key: domain, "" for all
 )
 
 // flagEvent applies an event that is not about an entry. Each rule is one that doesn't depend on the
@@ -40,6 +42,10 @@ func (t *txn) flagEvent(ev *spool.Event, id key) error {
 		return t.flag(flagPause, ev.Domain, ev, id)
 	case spool.Offered:
 		return t.flag(flagOffers, ev.Domain, ev, id)
+	case spool.SecretKept:
+		return t.flag(flagSecret, ev.Address, ev, id)
+	case spool.NoticeSet:
+		return t.flag(flagNotice, ev.Domain, ev, id)
 	case spool.Learned:
 		return t.know(addressKey(ev.Address), ev.Domain)
 	case spool.BatchDeleted:
