@@ -9,6 +9,8 @@
 //	ledger/<stream>/<p>/<seq>.jsonl.zst  one batch of events, a void or a seal (package batch)
 //	big/<stream>/<id>.eml.zst            a message over Limits.InlineMax: one zstd frame of its octets, trace fields first
 //	lease/<name>.json                    who may do what one node may do at a time; overwritten by If-Match, never deleted
+//	once/<p>/<name>.json                 what may be used once and was (Claim); created once, if absent, never deleted; p is the
+//	                                     first two hex digits of the name's SHA-256
 //	probe/<node>.json                    written while the store comes back from a failure; means nothing
 //	prove/                               written and deleted when the store is proved; means nothing
 //

@@ -91,7 +91,7 @@ func (c *checker) root(ctx context.Context) error {
 }
 
 func (c *checker) strangers(ctx context.Context) error {
-	ours := []string{"mail", "ledger", "big", "lease", "probe", "prove"}
+	ours := []string{"mail", "ledger", "big", "lease", "once", "probe", "prove"}
 	for name, err := range c.src.store.Prefixes(ctx, "") {
 		if err != nil {
 			return err
