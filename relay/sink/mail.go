@@ -20,6 +20,9 @@ func (c *session) doMail(arg string) string {
 		c.s.violation(c, "MAIL inside a transaction")
 		return "503 5.5.1 Nested MAIL"
 	}
+	if c.s.o.Login != nil && c.env.User == "" {
+		return "530 5.7.0 Authentication required"
+	}
 	path, params, ok := c.path("FROM:", arg)
 	if !ok {
 		return "501 5.5.4 Syntax: MAIL FROM:<address>"

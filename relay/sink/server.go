@@ -55,6 +55,9 @@ func New(o Options) *Server {
 	offers := o.Offers
 	if offers.isZero() {
 		offers = DefaultOffers()
+		if o.Login != nil {
+			offers.Auth = []string{"PLAIN", "LOGIN"}
+		}
 	}
 	s.SetOffers(offers)
 	return s
@@ -62,7 +65,7 @@ func New(o Options) *Server {
 
 func (o Offers) isZero() bool {
 	return !o.HeloOnly && o.Size == 0 && !o.NoSize && !o.Pipelining && !o.Chunking && !o.EightBitMIME && !o.SMTPUTF8 &&
-		!o.DSN && !o.StartTLS && o.XClient == nil && o.XForward == nil
+		!o.DSN && !o.StartTLS && o.XClient == nil && o.XForward == nil && o.Auth == nil
 }
 
 // Start listens and serves in the background: at the first time on Options.Addr, later on the port found then.

@@ -96,6 +96,11 @@ func (c *session) run(f *faultSet, n int64) error {
 		c.reply("421 4.7.0 Too many connections")
 		return errEnd
 	}
+	if c.s.o.Implicit {
+		if err := c.implicit(); err != nil {
+			return err
+		}
+	}
 	if err := c.step(StageConnect, c.env.Client, c.banner); err != nil {
 		return err
 	}
@@ -294,6 +299,8 @@ func (c *session) command(line string) error {
 	case "STARTTLS":
 		c.mustBeLast(verb)
 		return c.doStartTLS(line)
+	case "AUTH":
+		return c.doAuth(line, arg)
 	case "RSET":
 		return c.step(StageRset, line, func() string { c.reset(); return "250 2.0.0 Ok" })
 	case "NOOP":
@@ -346,6 +353,7 @@ func (c *session) doHello(verb, arg string) string {
 	add(o.DSN, "DSN")
 	add(o.SMTPUTF8, "SMTPUTF8")
 	add(o.Chunking, "CHUNKING")
+	add(len(o.Auth) > 0, "AUTH "+strings.Join(o.Auth, " "))
 	add(len(o.XClient) > 0, "XCLIENT "+strings.Join(o.XClient, " "))
 	add(len(o.XForward) > 0, "XFORWARD "+strings.Join(o.XForward, " "))
 	return strings.Join(lines, "\n")

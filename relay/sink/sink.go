@@ -13,14 +13,17 @@ import (
 
 // Options configure a Server. The zero value is a server on a free port of 127.0.0.1 that offers everything.
 type Options struct {
-	Addr     string                        // default "127.0.0.1:0"; the port found at the first Start is kept
-	Hostname string                        // default "sink.test"
-	Offers   Offers                        // zero: DefaultOffers
-	Faults   Faults                        //
-	Deliver  func(*Envelope, []byte) error // called for each message before its 250; an error is answered 451. The octets are the callee's
-	Keep     bool                          // keep messages in memory, see Messages
-	Strict   bool                          // note what a client does against the protocol, see Violations
-	Log      *slog.Logger                  //
+	Addr       string                           // default "127.0.0.1:0"; the port found at the first Start is kept
+	Hostname   string                           // default "sink.test"
+	Offers     Offers                           // zero: DefaultOffers
+	Faults     Faults                           //
+	Deliver    func(*Envelope, []byte) error    // called for each message before its 250; an error is answered 451. The octets are the callee's
+	Keep       bool                             // keep messages in memory, see Messages
+	Strict     bool                             // note what a client does against the protocol, see Violations
+	Implicit   bool                             // TLS from the first octet
+	Login      func(user, password string) bool // not nil: AUTH is asked for before MAIL
+	PlainLogin bool                             // passwords in plain are no violation
+	Log        *slog.Logger                     //
 }
 
 // Offers is what EHLO announces. Start from DefaultOffers.
@@ -36,6 +39,7 @@ type Offers struct {
 	StartTLS     bool
 	XClient      []string
 	XForward     []string
+	Auth         []string // mechanisms, of PLAIN and LOGIN; with Options.Login
 }
 
 // DefaultOffers offers all but XCLIENT and XFORWARD.
@@ -51,7 +55,8 @@ const (
 	StageConnect  Stage = "connect" // accepted, the banner isn't sent yet
 	StageEhlo     Stage = "ehlo"    // EHLO and HELO
 	StageStartTLS Stage = "starttls"
-	StageTLS      Stage = "tls" // before the handshake, after the 220
+	StageTLS      Stage = "tls"  // before the handshake, after the 220
+	StageAuth     Stage = "auth" // the end of an exchange
 	StageXClient  Stage = "xclient"
 	StageXForward Stage = "xforward"
 	StageMail     Stage = "mail"
@@ -105,6 +110,7 @@ type Envelope struct {
 	Client     string // remote address and port
 	Helo       string
 	TLS        bool
+	User       string   // that authenticated, "" for none
 	From       string   // without <>
 	MailParams []string // as given
 	Rcpts      []string // accepted ones, without <>

@@ -66,6 +66,9 @@ func (d *Dialer) Dial(ctx context.Context, t Target) (*Conn, error) {
 	if err := t.TLS.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", t.label(), err)
 	}
+	if t.Implicit && t.TLS.Mode != TLSRequired {
+		return nil, fmt.Errorf("%s: TLS from the first octet is for TLS mode %s", t.label(), TLSRequired)
+	}
 	switch t.TLS.Mode {
 	case TLSNone:
 		return d.dial(ctx, t, false)
@@ -205,6 +208,11 @@ func (d *Dialer) connect(ctx context.Context, t Target, addr string, deadline ti
 	c := newConn(d, t, nc, name)
 	stop := c.watch(ctx)
 	defer stop()
+	if t.Implicit {
+		if err := c.handshake(ctx); err != nil {
+			return nil, err
+		}
+	}
 	banner, err := c.read(StageBanner, time.Until(deadline))
 	if err != nil {
 		return nil, err
@@ -239,7 +247,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &ne) && ne.Timeout()
 }
 
-// start does EHLO, STARTTLS, EHLO. It closes the connection when it fails.
+// start does EHLO, STARTTLS, EHLO, AUTH. It closes the connection when it fails.
 func (c *Conn) start(ctx context.Context, useTLS bool) (*Conn, error) {
 	stop := c.watch(ctx)
 	defer stop()
@@ -247,11 +255,14 @@ func (c *Conn) start(ctx context.Context, useTLS bool) (*Conn, error) {
 		return nil, err
 	}
 	required := c.target.TLS.Mode == TLSRequired
+	if c.target.Implicit {
+		return c.loggedIn()
+	}
 	if !useTLS || !c.offers.StartTLS {
 		if required {
 			return nil, c.fail(StageStartTLS, reply.Reply{}, errors.New("TLS is required and the server doesn't offer STARTTLS"))
 		}
-		return c, nil
+		return c.loggedIn()
 	}
 	r, err := c.command(StageStartTLS, "STARTTLS")
 	if err != nil {
@@ -262,7 +273,7 @@ func (c *Conn) start(ctx context.Context, useTLS bool) (*Conn, error) {
 			return nil, c.refuse(StageStartTLS, r)
 		}
 		c.offers.TLSFailed = r.String() // refused in order: nothing has changed (RFC 3207 4)
-		return c, nil
+		return c.loggedIn()
 	}
 	if err := c.handshake(ctx); err != nil {
 		return nil, err
@@ -271,6 +282,13 @@ func (c *Conn) start(ctx context.Context, useTLS bool) (*Conn, error) {
 		return nil, err
 	}
 	c.offers.StartTLS = true
+	return c.loggedIn()
+}
+
+func (c *Conn) loggedIn() (*Conn, error) {
+	if err := c.login(); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -328,6 +346,8 @@ func parseOffers(text string) Offers {
 			o.Chunking = true
 		case "STARTTLS":
 			o.StartTLS = true
+		case "AUTH":
+			o.Auth = upper(f[1:])
 		case "ENHANCEDSTATUSCODES":
 			o.EnhancedStatusCodes = true
 		case "XCLIENT":

@@ -1,7 +1,7 @@
 // Package smtpc is one conversation out: an SMTP client (RFC 5321) for pass-through, probes and replay.
 //
 // A [Dialer] opens a [Conn]: connect, banner, EHLO (HELO where EHLO isn't known), STARTTLS (RFC 3207), EHLO. From
-// there a conversation goes on step by step (Mail, Rcpt, Data, as pass-through and probes need it), or as a
+// there, after AUTH where the target has a login (RFC 4954), a conversation goes on step by step (Mail, Rcpt, Data, as pass-through and probes need it), or as a
 // whole with [Conn.Run], which sends one transaction after another at one round trip each (RFC 2920, RFC 3030).
 //
 // What goes out:
@@ -54,6 +54,8 @@ type Target struct {
 	Host     string // name or IP address, brackets allowed
 	Port     int    // 0: 25
 	TLS      TLSPolicy
+	Implicit bool   // TLS from the first octet (RFC 8314 3.3), for TLSRequired
+	Login    *Login // nil: none
 	XClient  bool           // send XCLIENT where offered
 	XForward bool           // send XFORWARD where offered and XCLIENT isn't
 	Trusted  []netip.Prefix // addresses that XCLIENT and XFORWARD never name, beside loopback, private and link-local ones
@@ -71,6 +73,7 @@ type Offers struct {
 	Chunking            bool     `json:"chunking,omitempty"`
 	StartTLS            bool     `json:"starttls,omitempty"` // offered before TLS was on
 	EnhancedStatusCodes bool     `json:"enhancedstatuscodes,omitempty"`
+	Auth                []string `json:"auth,omitempty"`       // SASL mechanisms
 	XClient             []string `json:"xclient,omitempty"`    // attribute names
 	XForward            []string `json:"xforward,omitempty"`   // attribute names
 	TLS                 string   `json:"tls,omitempty"`        // "TLS1.3 TLS_AES_128_GCM_SHA256", "" in plain
@@ -84,7 +87,7 @@ func (o Offers) Same(p Offers) bool {
 	return o.ESMTP == p.ESMTP && o.Size == p.Size && o.SizeOffered == p.SizeOffered && o.EightBitMIME == p.EightBitMIME &&
 		o.SMTPUTF8 == p.SMTPUTF8 && o.DSN == p.DSN && o.Pipelining == p.Pipelining && o.Chunking == p.Chunking &&
 		o.StartTLS == p.StartTLS && o.EnhancedStatusCodes == p.EnhancedStatusCodes &&
-		slices.Equal(o.XClient, p.XClient) && slices.Equal(o.XForward, p.XForward)
+		slices.Equal(o.Auth, p.Auth) && slices.Equal(o.XClient, p.XClient) && slices.Equal(o.XForward, p.XForward)
 }
 
 // Mail is the MAIL command.
@@ -124,6 +127,7 @@ const (
 	StageEhlo     Stage = "ehlo"
 	StageStartTLS Stage = "starttls"
 	StageTLS      Stage = "tls"
+	StageAuth     Stage = "auth"
 	StageXClient  Stage = "xclient"
 	StageXForward Stage = "xforward"
 	StageMail     Stage = "mail"
