@@ -51,10 +51,10 @@ func ParseList(s string) ([]Person, []Problem) {
 		p, why := parsePerson(piece)
 		switch {
 		case why != "":
-			problems = append(problems, Problem{piece, why})
+			problems = append(problems, Problem{oneLine(piece), why})
 		case seen[Key(p.Addr)]:
 		case len(people) == MaxPeople:
-			problems = append(problems, Problem{piece, TooMany})
+			problems = append(problems, Problem{oneLine(piece), TooMany})
 		default:
 			seen[Key(p.Addr)] = true
 			people = append(people, p)
@@ -266,7 +266,7 @@ func unquote(name string) string {
 }
 
 // CleanName returns a display name without what can't be seen, in one line, cut to MaxName.
-func CleanName(name string) string { return cut(oneLine(name), MaxName) }
+func CleanName(name string) string { return strings.TrimSpace(cut(oneLine(name), MaxName)) }
 
 // oneLine returns s without what can't be seen, its white space single spaces: fit for a header field.
 func oneLine(s string) string { return strings.Join(strings.Fields(visible(s)), " ") }

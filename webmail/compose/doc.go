@@ -17,7 +17,6 @@
 //	X-Restante-Typed-To     what was typed in To, encoded (RFC 2047), where it is not a list of addresses yet;
 //	                        the same for -Cc and -Bcc
 //	X-Restante-Attachment   one for each attachment: the id of its entry
-//	X-Restante-Attached     beside each of these: id; size=octets; type="..."; name="..." (RFC 2231)
 //
 // None of these, nor Bcc, is ever in a message that is sent.
 package compose

@@ -8,7 +8,6 @@ import (
 	"io"
 	"mime"
 	"net/mail"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -21,17 +20,9 @@ type Draft struct {
 	Subject, Text     string
 	InReplyTo         string
 	References        []string
-	Answers, Forwards string // entries
-	Attachments       []Attached
+	Answers, Forwards string   // entries
+	Attachments       []string // ids of the entries that hold them
 	Saved             time.Time
-}
-
-// Attached names an attachment of a draft, kept as an entry of its own.
-type Attached struct {
-	ID   string // of the entry
-	Name string
-	Type string
-	Size int64 // octets
 }
 
 // ErrDraft is returned by ReadDraft for what is none.
@@ -62,10 +53,8 @@ func (d Draft) Bytes() []byte {
 			h.text("X-Restante-"+f.name, f.value)
 		}
 	}
-	for _, a := range d.Attachments {
-		h.text("X-Restante-Attachment", a.ID)
-		h.field("X-Restante-Attached", fmt.Sprintf("%s; size=%d", oneLine(a.ID), a.Size)+
-			parameter("type", contentType(a.Type))+parameter("name", FileName(a.Name)))
+	for _, id := range d.Attachments {
+		h.text("X-Restante-Attachment", id)
 	}
 	h.field("MIME-Version", "1.0")
 	h.field("Content-Type", "text/plain; charset=utf-8")
@@ -100,9 +89,7 @@ func ReadDraft(raw []byte) (Draft, error) {
 			*into = FormatList(headerPeople(m.Header.Get(name)))
 		}
 	}
-	if d.Attachments, err = readAttached(m.Header); err != nil {
-		return Draft{}, err
-	}
+	d.Attachments = m.Header["X-Restante-Attachment"]
 	if m.Header.Get("Content-Transfer-Encoding") != "base64" {
 		return Draft{}, fmt.Errorf("%w: its text is not encoded", ErrDraft)
 	}
@@ -126,31 +113,6 @@ func headerPeople(value string) []Person {
 		people[i] = Person{a.Name, a.Address}
 	}
 	return people
-}
-
-func readAttached(h mail.Header) ([]Attached, error) {
-	about := map[string]Attached{}
-	for _, v := range h["X-Restante-Attached"] {
-		id, params, err := mime.ParseMediaType("x/" + v)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrDraft, err)
-		}
-		size, err := strconv.ParseInt(params["size"], 10, 64)
-		if err != nil || size < 0 {
-			return nil, fmt.Errorf("%w: size of an attachment", ErrDraft)
-		}
-		id = strings.ToUpper(strings.TrimPrefix(id, "x/"))
-		about[id] = Attached{ID: id, Name: params["name"], Type: params["type"], Size: size}
-	}
-	var all []Attached
-	for _, id := range h["X-Restante-Attachment"] {
-		a, ok := about[strings.ToUpper(id)]
-		if !ok {
-			a = Attached{ID: id, Name: "attachment", Type: "application/octet-stream"}
-		}
-		all = append(all, a)
-	}
-	return all, nil
 }
 
 // Recipients reads the address fields: each address once, in To before Cc before Bcc.

@@ -97,10 +97,8 @@ func encodeText(s string) string {
 			ascii++
 		}
 	}
-	if ascii*4 >= len(s)*3 {
-		if q := mime.QEncoding.Encode("utf-8", s); strings.HasPrefix(q, "=?") {
-			return q
-		}
+	if ascii < len(s) && ascii*4 >= len(s)*3 { // pure ASCII would be left as it is
+		return mime.QEncoding.Encode("utf-8", s)
 	}
 	return encodeWords(s)
 }

@@ -101,8 +101,8 @@ func above(signature string) string {
 func chooseFrom(o Original, own []string) string {
 	asked := []Person{{Addr: o.Delivered}}
 	asked = append(append(append(asked, o.To...), o.Cc...), o.From...)
-	for _, exact := range []bool{true, false} { // info+sales@ before info@, if it is one of own
-		for _, p := range asked {
+	for _, p := range asked {
+		for _, exact := range []bool{true, false} { // info+sales@ before info@, if it is one of own
 			for _, a := range own {
 				if Key(a) == Key(p.Addr) || !exact && Base(a) == Base(p.Addr) {
 					return a
