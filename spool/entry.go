@@ -79,6 +79,7 @@ type Summary struct {
 	Subject   string `json:"subject,omitempty"`
 	Date      string `json:"date,omitempty"`
 	MessageID string `json:"message_id,omitempty"`
+	Refs      string `json:"refs,omitempty"` // what it answers: up to four message ids with their <>, separated by spaces
 }
 
 // NewID returns a fresh ULID: the time of now in milliseconds, then 80 random bits.

@@ -22,6 +22,7 @@ func Summarize(r io.ReaderAt, size int64) (spool.Summary, error) {
 		return spool.Summary{}, err
 	}
 	var s spool.Summary
+	var inReplyTo, references string
 	for at := 0; at < len(header); {
 		end := FieldEnd(header, at)
 		name, value, ok := bytes.Cut(header[at:end], []byte(":"))
@@ -41,11 +42,16 @@ func Summarize(r io.ReaderAt, size int64) (spool.Summary, error) {
 			into = &s.Date
 		case "message-id":
 			into = &s.MessageID
+		case "in-reply-to":
+			inReplyTo += string(value)
+		case "references":
+			references += string(value)
 		}
 		if into != nil && *into == "" {
 			*into = summary(string(value))
 		}
 	}
+	s.Refs = spool.Refs(inReplyTo, references)
 	return s, nil
 }
 

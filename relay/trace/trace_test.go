@@ -112,13 +112,13 @@ func FuzzStrip(f *testing.F) {
 
 func TestSummarize(t *testing.T) {
 	msg := "Received: x\r\nFrom: =?utf-8?q?J=C3=BCrgen?= <j@example.org>\r\nTO: a@example.test,\r\n b@example.test\r\n" +
-		"Subject: =?iso-8859-1?q?Gr=FC=DFe?= =?utf-8?b?4oCm?=\r\nsubject: second\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@x>\r\n\r\nSubject: body\r\n"
+		"Subject: =?iso-8859-1?q?Gr=FC=DFe?= =?utf-8?b?4oCm?=\r\nsubject: second\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@x>\r\nReferences: <r@x>\r\n <p@x>\r\nIn-Reply-To: <p@x>\r\n\r\nSubject: body\r\n"
 	s, err := Summarize(strings.NewReader(msg), int64(len(msg)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s.From != "Jürgen <j@example.org>" || s.To != "a@example.test, b@example.test" || s.Subject != "Grüße…" ||
-		s.Date != "Sat, 21 Nov 2026 10:00:00 +0000" || s.MessageID != "<1@x>" {
+		s.Date != "Sat, 21 Nov 2026 10:00:00 +0000" || s.MessageID != "<1@x>" || s.Refs != "<p@x> <r@x>" {
 		t.Errorf("%+v", s)
 	}
 	for _, subject := range []string{strings.Repeat("ü", 500), "a\x00b\x1b[31m\xff", "=?x-unknown?q?=41?=", "=?utf-8?q?=0D=0A_x?="} {
