@@ -113,7 +113,7 @@ func (d *Directory) apply(r Register) {
 		p.view = nil
 	case FieldDisabled, FieldName, FieldLanguage, FieldZone, FieldSignature, FieldPassword, FieldPractised:
 		p.view = nil
-	case FieldLink, FieldSession, FieldDevice, FieldPasskey:
+	case FieldLink, FieldDevice, FieldPasskey:
 		d.where[ref{r.Field, r.Key}] = r.Account
 	}
 }
@@ -219,7 +219,7 @@ func (d *Directory) registers(account string, f Field) []Register {
 	return list
 }
 
-// Find returns the register of a field by its key alone, whosever it is: of links, sessions, devices and passkeys, whose keys are unique.
+// Find returns the register of a field by its key alone, whosever it is: of links, devices and passkeys, whose keys are unique.
 func (d *Directory) Find(f Field, key string) (Register, bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()

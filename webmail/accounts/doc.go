@@ -29,7 +29,7 @@
 //	language   value: "en", "fr", ..., "" as the browser wishes
 //	zone       value: IANA name of a time zone
 //	signature  value: text under what the person writes
-//	password   secret: a hash, see Hash; value {"set":"admin"|"self"|"import"|"learned"}
+//	password   secret: a hash, see Hash; value {"set":"admin"|"self"|"import","from":hex, of an import: which hash it came from}
 //	codes      secret {"salt":base64,"codes":[base64 of HMAC-SHA-256(salt, code), ...]}, value {"sheet":id,"count":10}: the sheet in force; an
 //	           older one is void
 //	practised  value {"how":...}: the last time that the person signed in on a good day
@@ -43,7 +43,8 @@
 //	link       id of a one-time link: value {"hash":hex of SHA-256 of the token,"purpose":...}, until
 //	link-used  id of a link: value true
 //
-// Fields of sign-in (session, device, passkey, totp, learned) are described where they are written.
+// The fields of devices, passkeys, second factors and learned passwords are described by the packages that write them (webmail/factor,
+// webmail/learn); sessions have events of their own (webmail/session), which are passed over here.
 //
 // # What works once
 //

@@ -15,10 +15,18 @@ const (
 
 // passwordValue is what the register "password" says beside the hash.
 type passwordValue struct {
-	Set string `json:"set"`
+	Set  string `json:"set"`
+	From string `json:"from,omitempty"` // of an import: the start of SHA-256 of the hash that was imported
 }
 
-// SetPassword gives an account a password; set says how it came about: "admin", "self". Errors: ErrNotFound, ErrInvalid, ErrBusy.
+// How a password came about.
+const (
+	SetByAdmin = "admin"
+	SetBySelf  = "self"
+	setImport  = "import"
+)
+
+// SetPassword gives an account a password; set says how it came about: SetByAdmin, SetBySelf. Errors: ErrNotFound, ErrInvalid, ErrBusy.
 func (d *Directory) SetPassword(ctx context.Context, by, address, password, set string) error {
 	if _, ok := d.Account(address); !ok {
 		return fmt.Errorf("%s: %w", address, ErrNotFound)
@@ -30,7 +38,7 @@ func (d *Directory) SetPassword(ctx context.Context, by, address, password, set 
 	if err != nil {
 		return err
 	}
-	return d.Record(ctx, by, passwordChange(address, hash, set))
+	return d.Record(ctx, by, passwordChange(address, hash, passwordValue{Set: set}))
 }
 
 // ForgetPassword takes an account's password away.
@@ -38,8 +46,8 @@ func (d *Directory) ForgetPassword(ctx context.Context, by, address string) erro
 	return d.Record(ctx, by, Change{Account: address, Field: FieldPassword})
 }
 
-func passwordChange(address string, h Hash, set string) Change {
-	return Change{Account: address, Field: FieldPassword, Value: passwordValue{Set: set}, Secret: []byte(h)}
+func passwordChange(address string, h Hash, v passwordValue) Change {
+	return Change{Account: address, Field: FieldPassword, Value: v, Secret: []byte(h)}
 }
 
 // VerifyPassword returns nil when the account may sign in and this is its password. A wrong one, no account and no password take the same time
@@ -80,7 +88,10 @@ func (d *Directory) rehash(ctx context.Context, address string, was Register, pa
 		if !ok || now.id != was.id {
 			return // it was changed at this moment
 		}
-		err = d.Record(ctx, address, passwordChange(address, hash, "import"))
+		var v passwordValue
+		if err = was.Decode(&v); err == nil {
+			err = d.Record(ctx, address, passwordChange(address, hash, v))
+		}
 	}
 	if err != nil && !errors.Is(err, ErrBusy) {
 		d.log.Warn("imported password hash not replaced; the next sign-in tries again", "account", address, "err", err)

@@ -29,7 +29,6 @@ const (
 	FieldCodeUsed  Field = "code-used"
 	FieldLink      Field = "link"
 	FieldLinkUsed  Field = "link-used"
-	FieldSession   Field = "session"
 	FieldDevice    Field = "device"
 	FieldPasskey   Field = "passkey"
 	FieldTOTP      Field = "totp"
