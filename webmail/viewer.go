@@ -1,0 +1,67 @@
+package webmail
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"restante/webmail/accounts"
+	"restante/webmail/mailbox"
+	"restante/webmail/session"
+)
+
+// boxMe is the name of the reader's own box in URLs.
+const boxMe = "me"
+
+// viewer is who asks: an account that is signed in, and all that it may see. Every page behind the
+// sign-in takes its access from it alone.
+type viewer struct {
+	Account accounts.Account
+	Session session.Session
+	Own     mailbox.Box
+	Shared  []mailbox.Box
+	Lang    string         // of the page: the account's choice, else the browser's wish
+	Zone    *time.Location // of the page's times
+}
+
+type viewerKey struct{}
+
+// withViewer returns ctx with the viewer.
+func withViewer(ctx context.Context, v *viewer) context.Context {
+	return context.WithValue(ctx, viewerKey{}, v)
+}
+
+// viewerOf returns who asks, nil when nobody is signed in.
+func viewerOf(ctx context.Context) *viewer {
+	v, _ := ctx.Value(viewerKey{}).(*viewer)
+	return v
+}
+
+// box returns the box with that name in URLs: "me", or the address of a shared mailbox that the viewer may read.
+func (v *viewer) box(name string) (mailbox.Box, bool) {
+	if v == nil {
+		return mailbox.Box{}, false
+	}
+	if name == boxMe {
+		return v.Own, true
+	}
+	i := slices.IndexFunc(v.Shared, func(b mailbox.Box) bool { return b.ID == strings.ToLower(name) })
+	if i < 0 {
+		return mailbox.Box{}, false
+	}
+	return v.Shared[i], true
+}
+
+// boxes returns all boxes that the viewer may read, the own one first.
+func (v *viewer) boxes() []mailbox.Box {
+	return append([]mailbox.Box{v.Own}, v.Shared...)
+}
+
+// boxName returns the name of a box in URLs.
+func (v *viewer) boxName(b mailbox.Box) string {
+	if b.ID == v.Own.ID {
+		return boxMe
+	}
+	return b.ID
+}
