@@ -54,6 +54,12 @@ func targetID(t smtpc.Target) string {
 	if t.TLS.Mode != "" && t.TLS.Mode != smtpc.TLSOpportunistic {
 		id += "/" + t.TLS.Mode
 	}
+	if t.Implicit {
+		id += "/implicit"
+	}
+	if t.Login != nil {
+		id += "/as " + strings.ReplaceAll(t.Login.User, ",", "_")
+	}
 	if t.XClient {
 		id += "/xclient"
 	}

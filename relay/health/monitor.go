@@ -32,6 +32,8 @@ type Domain struct {
 	XClient  bool            // tell it the original client, where offered: see smtpc.Target
 	XForward bool
 	Trusted  []netip.Prefix
+	Implicit bool          // TLS from the first octet
+	Login    *smtpc.Login  // to authenticate with; domains with different users are in different sets
 	CA       string        // names TLS.RootCAs, so that policies can be told apart; e.g. the file it is from
 	Interval time.Duration // the longest time between two probes; 0: DefaultInterval
 }

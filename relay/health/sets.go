@@ -83,6 +83,7 @@ func parseAll(c Domain) ([]smtpc.Target, error) {
 // dress gives a target what the domain says of all its hosts.
 func (c Domain) dress(t smtpc.Target) smtpc.Target {
 	t.TLS, t.XClient, t.XForward, t.Trusted = c.TLS, c.XClient, c.XForward, c.Trusted
+	t.Implicit, t.Login = c.Implicit, c.Login
 	return t
 }
 

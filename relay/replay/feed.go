@@ -283,7 +283,13 @@ func (g *group) feedEntry(ctx context.Context, d *domain, pairs []spool.Pair) (m
 	e.mu.Lock()
 	canary = g.pace.Phase() == pace.Canary && d.scan.took < canaryAmong && !j.trial
 	e.mu.Unlock()
-	err := e.fetch(ctx, j)
+	due, err := e.ready(ctx, j)
+	if !due.IsZero() || err == nil && len(j.pairs) == 0 {
+		e.mu.Lock()
+		g.leave(j, due)
+		e.mu.Unlock()
+		return true, time.Time{}
+	}
 	if err == nil && canary {
 		j.known, err = e.anyKnown(ctx, j.pairs)
 	}

@@ -178,7 +178,7 @@ func (g *group) ended(j *job) {
 	if j.body != nil {
 		// A file without a name: nothing is lost when it can't be closed, but say so.
 		if err := j.body.Close(); err != nil {
-			g.e.log.Warn("temporary file of a message", "id", j.pairs[0].Entry, "error", err)
+			g.e.log.Warn("temporary file of a message", "id", j.entry.ID, "error", err)
 		}
 		j.body = nil
 	}

@@ -47,6 +47,8 @@ func manyNumber(id string) int {
 	return int(u[12])<<24 | int(u[13])<<16 | int(u[14])<<8 | int(u[15])
 }
 
+func (m *manyPending) Sync(context.Context) error { return nil }
+
 func (m *manyPending) Pending(_ context.Context, domain string, after index.Cursor, limit int) ([]spool.Pair, index.Cursor, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

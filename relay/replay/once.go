@@ -535,7 +535,7 @@ func (o *once) send(ctx context.Context, j *job) error {
 	if err := o.drain(ctx, func() bool { return !o.g.full() }); err != nil {
 		return err
 	}
-	err := e.fetch(ctx, j)
+	due, err := e.ready(ctx, j)
 	extra := slices.ContainsFunc(j.pairs, func(p spool.Pair) bool { return p.State == spool.StateDelivered })
 	if errors.Is(err, spool.ErrDamaged) && !extra {
 		e.mu.Lock()
@@ -556,6 +556,11 @@ func (o *once) send(ctx context.Context, j *job) error {
 	}
 	if err != nil {
 		return fmt.Errorf("message %s: %w", j.pairs[0].Entry, err)
+	}
+	if !due.IsZero() || len(j.pairs) == 0 {
+		o.skipped(len(j.pairs))
+		o.g.giveUp(j)
+		return nil
 	}
 	o.g.push(j, false)
 	o.g.dispatch()

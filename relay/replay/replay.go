@@ -27,7 +27,10 @@
 //	missing in the store, of a newer format, or not readable now
 //	                      pending, tried again later, BackoffMin doubling to BackoffMax; the others go on
 //
-// Nothing is ever bounced or expired here. When an outcome can be written neither to the journal nor
+// An entry with NotBefore isn't begun before then, and only once the ledger has been read to its end after that, so
+// that what was taken back in time never goes out.
+//
+// Nothing is ever expired here, nor bounced, unless Options.Undelivered says so. When an outcome can be written neither to the journal nor
 // to the ledger, all of replay stops, with an alert, until it can: a reply that was read is then still
 // known here, and is the first thing written.
 //
@@ -54,6 +57,7 @@ type Spool interface {
 	Settle(ev spool.Event) error
 	Note(evs ...spool.Event)
 	Record(ctx context.Context, evs ...spool.Event) error
+	Sync(ctx context.Context) error // the index knows all that the ledger and the mail held when it was called
 	Lease(ctx context.Context, name string) (Lease, error)
 }
 
@@ -142,6 +146,11 @@ type Options struct {
 	AuthservID string
 	// DialTo connects to a host other than the primary, for Selection.To.
 	DialTo func(ctx context.Context, hostport string) (*smtpc.Conn, error)
+	// Hold says until when an entry is to be left alone, beyond its own NotBefore; zero: it may go. nil: all may.
+	Hold func(*spool.Entry) time.Time
+	// Undelivered is asked before pairs of one entry are parked. When it says true its writer has been told, durably, and
+	// the pairs are bounced instead; after an error they are tried again. nil: they are parked.
+	Undelivered func([]Undelivered) (bounced bool, err error)
 	// Notify tells people; it must not block. nil: nobody.
 	Notify  func(Notice)
 	Log     *slog.Logger

@@ -424,35 +424,52 @@ func (a *after) accepted(g *group, d *domain, now time.Time) {
 	a.notices = append(a.notices, Notice{Kind: NoticeResumed, Time: now, Domain: d.name, Reason: "a message was accepted"})
 }
 
-// park records that pairs are parked, and tells people.
+// park records that pairs are parked, and tells people; or that they are given back to their writer.
 func (e *Engine) park(parks []park) error {
-	for _, p := range parks {
-		d := p.d
-		err := e.settle(spool.Event{
-			Type: spool.Parked, By: by, Entry: p.pair.Entry, Rcpt: p.pair.Rcpt, Round: p.pair.Round,
-			Reply: p.reply, Host: p.host, Reason: p.reason, Generation: p.lease.Generation(),
-		})
-		now := time.Now()
-		e.mu.Lock()
-		// Also after an error: the event is in unsaved.
-		d.claims.settle(p.key, p.pair.Round, d.scan.no)
-		d.run.parked++
-		d.rate.add(now, 1)
-		d.run.recent = append([]Parked{{Time: now, Entry: p.pair.Entry, Address: p.pair.Address, Reply: p.reply, Reason: p.reason}}, d.run.recent[:min(len(d.run.recent), 9)]...)
-		if d.group != nil {
-			d.group.wakeFeeder()
+	for len(parks) > 0 {
+		n := 1
+		for n < len(parks) && parks[n].pair.Entry == parks[0].pair.Entry {
+			n++
 		}
-		e.mu.Unlock()
-		e.o.Metrics.parked()
-		e.log.Info("parked", "id", p.pair.Entry, "domain", d.name, "rcpt", p.pair.Address, "reply", p.reply, "reason", p.reason)
+		outcome, err := e.comeBack(parks[:n])
 		if err != nil {
-			return err
+			e.tryAgain(parks[:n], err)
+		} else {
+			for _, p := range parks[:n] {
+				if err := e.endPair(p, outcome); err != nil {
+					return err
+				}
+			}
 		}
-		if !p.quiet {
-			e.o.Notify(Notice{Kind: NoticeParked, Time: now, Domain: d.name, Entry: p.pair.Entry, Address: p.pair.Address, Reply: p.reply, Reason: p.reason})
-		}
+		parks = parks[n:]
 	}
 	return nil
+}
+
+// endPair records that a pair is parked or bounced.
+func (e *Engine) endPair(p park, outcome spool.EventType) error {
+	d := p.d
+	err := e.settle(spool.Event{
+		Type: outcome, By: by, Entry: p.pair.Entry, Rcpt: p.pair.Rcpt, Round: p.pair.Round,
+		Reply: p.reply, Host: p.host, Reason: p.reason, Generation: p.lease.Generation(),
+	})
+	now := time.Now()
+	e.mu.Lock()
+	// Also after an error: the event is in unsaved.
+	d.claims.settle(p.key, p.pair.Round, d.scan.no)
+	d.run.parked++
+	d.rate.add(now, 1)
+	d.run.recent = append([]Parked{{Time: now, Entry: p.pair.Entry, Address: p.pair.Address, Reply: p.reply, Reason: p.reason}}, d.run.recent[:min(len(d.run.recent), 9)]...)
+	if d.group != nil {
+		d.group.wakeFeeder()
+	}
+	e.mu.Unlock()
+	e.o.Metrics.parked()
+	e.log.Info(string(outcome), "id", p.pair.Entry, "domain", d.name, "rcpt", p.pair.Address, "reply", p.reply, "reason", p.reason)
+	if err == nil && !p.quiet && outcome == spool.Parked {
+		e.o.Notify(Notice{Kind: NoticeParked, Time: now, Domain: d.name, Entry: p.pair.Entry, Address: p.pair.Address, Reply: p.reply, Reason: p.reason})
+	}
+	return err
 }
 
 // resolve ends the refusals that are left when nothing else is to be sent.
