@@ -5,6 +5,7 @@
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VERSITYGW   := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+PEBBLE      := github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1
 PACKAGES    := postfix swaks zstd openssl
 BIN         := $(shell go env GOPATH)/bin
 export PATH := $(BIN):$(PATH)
@@ -34,7 +35,7 @@ lint: $(BIN)/staticcheck
 	go mod tidy -diff
 
 # What the tests start for real. A package is asked for by what it installs, so that nothing is fetched twice.
-tools: $(BIN)/staticcheck $(BIN)/versitygw
+tools: $(BIN)/staticcheck $(BIN)/versitygw $(BIN)/pebble
 	@missing=; for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \
 		echo "installing$$missing"; \
@@ -47,3 +48,6 @@ $(BIN)/staticcheck:
 
 $(BIN)/versitygw:
 	go install $(VERSITYGW)
+
+$(BIN)/pebble:
+	go install $(PEBBLE)

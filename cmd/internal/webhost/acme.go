@@ -77,7 +77,7 @@ func (a *ACME) TLS() *tls.Config {
 func (a *ACME) Challenge(next http.Handler) http.Handler { return a.issuer.HTTPChallengeHandler(next) }
 
 // Manage loads the certificates, and has those that are missing or old made in the background, trying again with
-// growing waits. It returns at once, but for what it reads from storage.
+// growing waits until ctx ends. It returns at once.
 func (a *ACME) Manage(ctx context.Context) error { return a.config.ManageAsync(ctx, a.names) }
 
 // Missing are the names that have no certificate yet.

@@ -245,7 +245,7 @@ func fromVault(t *testing.T, o ACMEOptions, v *vault, before *ACME) {
 		t.Fatal(err)
 	}
 	defer a.Stop()
-	if err := a.Manage(t.Context()); err != nil {
+	if err := a.config.ManageSync(t.Context(), o.Names); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range o.Names {
