@@ -277,7 +277,7 @@ func (d *Directory) WriteCSV(w io.Writer, hashes bool) error {
 		}
 		row := []string{a.Address, a.Name, strings.Join(a.Aliases, " "), strings.Join(a.Shared, " "), strings.Join(a.Groups, " "), a.Language, a.Zone, disabled}
 		for i := range row {
-			row[i] = tame(row[i])
+			row[i] = Tame(row[i])
 		}
 		if hashes {
 			hash := ""
@@ -301,8 +301,8 @@ func (d *Directory) WriteCSV(w io.Writer, hashes bool) error {
 // formula are the characters by which a spreadsheet takes a cell for a formula.
 const formula = "=+-@\t\r"
 
-// tame keeps a spreadsheet from taking a cell for a formula, and untame is its reverse.
-func tame(cell string) string {
+// Tame keeps a spreadsheet from taking a cell for a formula, and untame is its reverse.
+func Tame(cell string) string {
 	if cell != "" && strings.ContainsRune(formula, rune(cell[0])) {
 		return "'" + cell
 	}
