@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -135,9 +136,22 @@ func (b *Browser) note() {
 	}
 }
 
-// Escapes returns the request lines of all that the browser wanted from outside this machine so far.
+// own are the hosts that Chromium asks by itself (its clock, its updates), whatever its switches say.
+func own() []string {
+	return []string{".google.com", ".googleapis.com", ".gvt1.com", ".gstatic.com"}
+}
+
+// Escapes returns the request lines of all that pages wanted from outside this machine so far; what Chromium
+// asks its maker is left out.
 func (b *Browser) Escapes() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.escapes)
+	return slices.DeleteFunc(slices.Clone(b.escapes), func(line string) bool {
+		_, target, _ := strings.Cut(strings.TrimSpace(line), " ")
+		target, _, _ = strings.Cut(target, " ")
+		_, target, _ = strings.Cut("//"+strings.TrimPrefix(target, "http://"), "//")
+		host, _, _ := strings.Cut(target, "/")
+		host, _, _ = strings.Cut(host, ":")
+		return slices.ContainsFunc(own(), func(suffix string) bool { return strings.HasSuffix(host, suffix) })
+	})
 }
