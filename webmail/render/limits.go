@@ -11,7 +11,9 @@ type Limits struct {
 	Scan        int64 // octets of the message that are looked through for its structure; beyond, all is one part
 	Decoded     int64 // octets that one reader of a part gives
 	Nested      int64 // octets of nested messages that must be decoded to be read (base64), all together; kept in memory
-	Text        int64 // octets of text or HTML decoded to be shown; more is cut and said so
+	Text        int64 // octets of plain text that are shown; more is cut and said so
+	HTML        int64 // octets of HTML that are read to be shown, images inside it included
+	Elements    int   // elements of HTML that are shown
 	Image       int64 // octets of one image inside the HTML
 	Images      int64 // octets of all images inside the HTML
 	Pixels      int64 // width times height of one image, which is what a browser must hold
@@ -30,6 +32,8 @@ func DefaultLimits() Limits {
 		Decoded:     256 << 20,
 		Nested:      16 << 20,
 		Text:        1 << 20,
+		HTML:        4 << 20,
+		Elements:    50_000,
 		Image:       8 << 20,
 		Images:      16 << 20,
 		Pixels:      50_000_000,
@@ -58,6 +62,8 @@ func (l Limits) orDefault() Limits {
 	or(&l.Decoded, d.Decoded)
 	or(&l.Nested, d.Nested)
 	or(&l.Text, d.Text)
+	or(&l.HTML, d.HTML)
+	orInt(&l.Elements, d.Elements)
 	or(&l.Image, d.Image)
 	or(&l.Images, d.Images)
 	or(&l.Pixels, d.Pixels)

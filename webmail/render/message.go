@@ -26,7 +26,7 @@ type Message struct {
 	Language    string   // Content-Language, the first tag, "" if none
 	AutoReply   bool     // Auto-Submitted says so (RFC 3834)
 
-	Header      Fields    // all fields in their order
+	Header      Fields    // all fields in their order, as they were: the values may be no valid UTF-8
 	HeaderSize  int64     // octets of the header with the empty line that ends it
 	Root        *Part     // never nil
 	Attachments []*Part   // what a list of files shows: all leaves that aren't the body, nested messages as one
@@ -47,7 +47,7 @@ type Fields []Field
 // Address is one address of a header field.
 type Address struct {
 	Name  string // decoded, "" if none
-	Addr  string // local@domain, the domain in Unicode (U-labels) and lower case; "" where there was none to read
+	Addr  string // local@domain, the domain in its ASCII form and lower case; "" where there was none to read
 	Group string // the group it was in (RFC 5322 3.4), "" if none
 
 	// Suspicious says why a person shouldn't trust the looks of this address, "" if nothing is known:

@@ -8,6 +8,7 @@ type Text struct {
 	Part     string // ID of the part it is from, "" if the message has none
 	FromHTML bool   // it was made of HTML
 	Cut      bool   // there was more
+	Odd      []Oddity
 }
 
 // Block is a run of lines that are shown together: a paragraph, a quote, a signature.
@@ -32,7 +33,6 @@ type Span struct {
 type HTMLOptions struct {
 	Lang   string // language of the page around, for the words below; "" is "en"
 	Mailto string // where mailto: links lead, with the escaped link appended, e.g. "/write?mailto="; "" leaves them as they are
-	Print  bool   // for paper: no room is kept, links show where they lead
 
 	// Words shown in the place of what isn't loaded; "" has an English default.
 	ImageBlocked string // "Remote image" before its alt text

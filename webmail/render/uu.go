@@ -1,0 +1,132 @@
+package render
+
+import (
+	"bufio"
+	"bytes"
+	"strings"
+)
+
+const maxUU = 20 // files in one text
+
+// uuReader decodes the lines between "begin" and "end" of uuencoded octets.
+type uuReader struct {
+	r       *bufio.Reader
+	line    []byte
+	started bool
+	ended   bool
+}
+
+func (d *uuReader) Read(b []byte) (int, error) {
+	for len(d.line) == 0 {
+		raw, err := d.r.ReadSlice('\n')
+		if len(raw) == 0 && err != nil && err != bufio.ErrBufferFull {
+			return 0, err
+		}
+		raw = bytes.TrimRight(raw, "\r\n")
+		switch {
+		case d.ended:
+		case !d.started:
+			_, d.started = uuBegin(string(raw))
+		case string(raw) == "end":
+			d.ended = true
+		default:
+			d.line = uuLine(raw)
+		}
+	}
+	n := copy(b, d.line)
+	d.line = d.line[n:]
+	return n, nil
+}
+
+// uuBegin reads "begin 644 name".
+func uuBegin(line string) (name string, ok bool) {
+	rest, ok := strings.CutPrefix(line, "begin ")
+	if !ok {
+		return "", false
+	}
+	mode, name, ok := strings.Cut(rest, " ")
+	if !ok || len(mode) < 3 || len(mode) > 5 || strings.Trim(mode, "01234567") != "" || strings.TrimSpace(name) == "" {
+		return "", false
+	}
+	return strings.TrimSpace(name), true
+}
+
+// uuLine decodes one line: its length, then groups of four characters for three octets.
+func uuLine(raw []byte) []byte {
+	if len(raw) == 0 {
+		return nil
+	}
+	want := int(raw[0]-' ') & 0x3f
+	raw = raw[1:]
+	out := make([]byte, 0, want+3)
+	for len(out) < want {
+		var v uint32
+		for i := range 4 {
+			c := byte(' ')
+			if i < len(raw) {
+				c = raw[i]
+			}
+			v = v<<6 | uint32((c-' ')&0x3f)
+		}
+		raw = raw[min(4, len(raw)):]
+		out = append(out, byte(v>>16), byte(v>>8), byte(v))
+	}
+	return out[:want]
+}
+
+// uuPlausible tells an encoded line from prose: its length fits what it says.
+func uuPlausible(line string) bool {
+	if line == "" || line[0] < ' ' || line[0] > '`' {
+		return line == ""
+	}
+	want := int(line[0]-' ') & 0x3f
+	need := (want + 2) / 3 * 4
+	for i := 1; i < len(line); i++ {
+		if line[i] < ' ' || line[i] > '`' {
+			return false
+		}
+	}
+	return len(line)-1 >= need-3 && len(line)-1 <= need+2
+}
+
+// cutUU takes uuencoded files out of text, as mailers from before MIME put them there, and leaves their names.
+func cutUU(text string) (rest string, files []uuFile) {
+	if !strings.Contains(text, "begin ") {
+		return text, nil
+	}
+	var out strings.Builder
+	lines := strings.SplitAfter(text, "\n")
+	for i := 0; i < len(lines); i++ {
+		line := strings.TrimRight(lines[i], "\r\n")
+		name, ok := uuBegin(line)
+		if !ok || len(files) >= maxUU {
+			out.WriteString(lines[i])
+			continue
+		}
+		var octets []byte
+		end := -1
+		for j := i + 1; j < len(lines); j++ {
+			line := strings.TrimRight(lines[j], "\r\n")
+			if line == "end" {
+				end = j
+				break
+			}
+			if !uuPlausible(line) {
+				break
+			}
+			octets = append(octets, uuLine([]byte(line))...)
+		}
+		if end < 0 || len(octets) == 0 {
+			out.WriteString(lines[i])
+			continue
+		}
+		files = append(files, uuFile{name, octets})
+		i = end
+	}
+	return out.String(), files
+}
+
+type uuFile struct {
+	name   string
+	octets []byte
+}
