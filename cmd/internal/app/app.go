@@ -32,9 +32,11 @@ import (
 	"restante/relay/replay"
 	"restante/relay/smtpc"
 	"restante/relay/smtpd"
+	"restante/relay/submit"
 	"restante/spool"
 	"restante/spool/blob"
 	"restante/spool/index"
+	"restante/spool/secret"
 )
 
 // Options are what New needs.
@@ -50,6 +52,7 @@ type Options struct {
 type Addrs struct {
 	SMTP    []string
 	HTTP    string // "" when off
+	Webmail string // the address that people open, "" when off
 	Socket  string
 	Primary string // of the stand-in primary, "" without one
 }
@@ -81,6 +84,11 @@ type App struct {
 	notifier *notify.Notifier
 	primary  *standIn // nil but with --dev
 	watch    *watch
+	keys     *keys
+	vaults   atomic.Pointer[secret.Vault]
+	submit   *submit.Service
+	picture  *picture
+	web      *web
 }
 
 // New returns a node that is not started.
@@ -90,6 +98,7 @@ func New(o Options) (*App, error) {
 	}
 	a := &App{o: o, log: o.Log, reg: prometheus.NewRegistry(), started: time.Now(), self: rand.Text()}
 	a.life = &lifecycle{log: o.Log, failed: make(chan error, 1)}
+	a.keys, a.web, a.picture = newKeys(), &web{}, newPicture(a)
 	a.cfg.Store(o.Config)
 	a.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return a, nil
@@ -132,7 +141,7 @@ func (a *App) Stop(ctx context.Context) error {
 // ctx bounds the start only.
 func (a *App) Start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		a.startData, a.startListeners, a.startStore, a.startPrimary, a.startOutward, a.startRelay, a.startLoops, a.startSMTP, a.startAdmin, a.startHTTP,
+		a.startData, a.startListeners, a.startStore, a.startPrimary, a.startOutward, a.startRelay, a.startSubmit, a.makeWeb, a.startLoops, a.startSMTP, a.startAdmin, a.startHTTP, a.startWeb,
 	} {
 		if err := step(ctx); err != nil {
 			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
@@ -142,7 +151,7 @@ func (a *App) Start(ctx context.Context) error {
 	}
 	c := a.cfg.Load()
 	a.log.Info("serving", "version", a.o.Version, "smtp", a.addrs.SMTP, "http", a.addrs.HTTP, "socket", a.addrs.Socket,
-		"store", a.store.String(), "domains", len(c.Domains))
+		"webmail", a.addrs.Webmail, "store", a.store.String(), "domains", len(c.Domains))
 	return nil
 }
 
@@ -182,6 +191,9 @@ func (a *App) startListeners(ctx context.Context) error {
 		a.life.add("listener "+c.HTTP.Listen, closeListener(l))
 		w.http = l
 		a.addrs.HTTP = l.Addr().String()
+	}
+	if err := a.listenWeb(ctx); err != nil {
+		return err
 	}
 	l, err := admin.Listen(c.Admin.Socket, c.Admin.Group)
 	if err != nil {

@@ -27,7 +27,7 @@ import (
 // node starts a node on free ports, with the stand-in primary, and stops it at the end of the test.
 func node(t *testing.T, dir string) *App {
 	t.Helper()
-	c, err := config.LoadDev(config.Flags{DataDir: dir, SMTPListen: []string{"127.0.0.1:0"}, HTTPListen: "127.0.0.1:0", Socket: filepath.Join(t.TempDir(), "s")}, "127.0.0.1:0")
+	c, err := config.LoadDev(config.Flags{DataDir: dir, SMTPListen: []string{"127.0.0.1:0"}, HTTPListen: "127.0.0.1:0", WebmailListen: []string{"127.0.0.1:0"}, Socket: filepath.Join(t.TempDir(), "s")}, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestLife(t *testing.T) {
 // TestManualReplayLetsMailPass: while kept mail waits for an admin the primary counts as up again, and new mail passes
 // through; status says what to do. What is declared down stays so.
 func TestManualReplayLetsMailPass(t *testing.T) {
-	c, err := config.LoadDev(config.Flags{DataDir: t.TempDir(), SMTPListen: []string{"127.0.0.1:0"}, HTTPListen: "127.0.0.1:0", Socket: filepath.Join(t.TempDir(), "s")}, "127.0.0.1:0")
+	c, err := config.LoadDev(config.Flags{DataDir: t.TempDir(), SMTPListen: []string{"127.0.0.1:0"}, HTTPListen: "127.0.0.1:0", WebmailListen: []string{"127.0.0.1:0"}, Socket: filepath.Join(t.TempDir(), "s")}, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +255,7 @@ func TestStartLeavesNothingWhenItFails(t *testing.T) {
 	dir := t.TempDir()
 	socket := filepath.Join(t.TempDir(), "s")
 	load := func(primary string) *config.Config {
-		c, err := config.LoadDev(config.Flags{DataDir: dir, SMTPListen: []string{"127.0.0.1:0"}, HTTPListen: "127.0.0.1:0", Socket: socket}, primary)
+		c, err := config.LoadDev(config.Flags{DataDir: dir, SMTPListen: []string{"127.0.0.1:0"}, HTTPListen: "127.0.0.1:0", WebmailListen: []string{"127.0.0.1:0"}, Socket: socket}, primary)
 		if err != nil {
 			t.Fatal(err)
 		}

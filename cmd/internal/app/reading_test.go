@@ -16,7 +16,7 @@ import (
 // nodeOn starts a node like node, with mail kept in the store.
 func nodeOn(t *testing.T, dir, store string) *App {
 	t.Helper()
-	c, err := config.LoadDev(config.Flags{DataDir: dir, Store: store, SMTPListen: []string{"127.0.0.1:0"}, HTTPListen: "127.0.0.1:0", Socket: filepath.Join(t.TempDir(), "s")}, "127.0.0.1:0")
+	c, err := config.LoadDev(config.Flags{DataDir: dir, Store: store, SMTPListen: []string{"127.0.0.1:0"}, HTTPListen: "127.0.0.1:0", WebmailListen: []string{"127.0.0.1:0"}, Socket: filepath.Join(t.TempDir(), "s")}, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,6 +56,7 @@ func (a *App) startStore(ctx context.Context) error {
 		return admin.Errorf(admin.KindFailed, "move it away and start again: it is rebuilt from the store", "can't open the index %s: %w", filepath.Join(c.DataDir, "index.db"), err)
 	}
 	a.life.add("index", func(context.Context) error { return a.index.Close() })
+	a.openMail(c)
 	return nil
 }
 
@@ -141,7 +142,7 @@ func (a *App) startRelay(context.Context) error {
 	a.life.add("sessions to primaries", func(context.Context) error { a.pass.Close(); return nil })
 	rc, rd := replayConfig(c)
 	a.engine, err = replay.New(replay.Options{
-		Spool: replay.FromSpool(a.spool), Index: a.index, Health: a.monitor, Config: rc, Domains: rd, AuthservID: c.Hostname,
+		Spool: replay.FromSpool(a.spool), Index: replay.Only(a.index, a.byReplay), Health: a.monitor, Config: rc, Domains: rd, AuthservID: c.Hostname,
 		DialTo: a.dialTo, Notify: a.replayNotice, Log: a.log, Metrics: replay.NewMetrics(a.reg),
 	})
 	if err != nil {
@@ -270,7 +271,9 @@ func (a *App) dialTo(ctx context.Context, hostport string) (*smtpc.Conn, error) 
 
 // startLoops starts what runs by itself.
 func (a *App) startLoops(context.Context) error {
+	a.life.run("cluster key", a.findKey)
 	a.life.run("index follower", a.watch.follow)
+	a.life.run("outages as people see them", a.picture.run)
 	a.life.run("health", func(ctx context.Context) error {
 		a.monitor.Subscribe(a.healthChange)
 		a.monitor.Run(ctx)

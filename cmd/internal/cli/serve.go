@@ -37,9 +37,9 @@ func newServe(c *command) *cobra.Command {
 		Long: `Run a node, by a configuration file or by flags alone. SIGHUP reloads the configuration; SIGTERM and
 Ctrl-C stop it cleanly: messages in flight finish, idle peers are sent away with 421.
 
---dev runs everything on this machine without root: SMTP on 127.0.0.1:2525, HTTP on 127.0.0.1:8080, data
-in ./restante-data, the domain example.test, and a stand-in primary on 127.0.0.1:2600 that can be stopped
-and started.`,
+--dev runs everything on this machine without root: SMTP on 127.0.0.1:2525, HTTP on 127.0.0.1:8080, the
+webmail on http://127.0.0.1:8025 with three people in it, data in ./restante-data, the domain example.test, and
+a stand-in primary on 127.0.0.1:2600 that can be stopped and started.`,
 		Example: `  restante serve --dev
   restante serve --domain example.com --primary mail.example.com:25
   restante serve -c /etc/restante/restante.toml`,
@@ -54,6 +54,7 @@ and started.`,
 	p.StringVar(&f.Hostname, "hostname", "", "the name of this machine in DNS")
 	p.StringSliceVar(&f.SMTPListen, "smtp-listen", nil, "address:port to take mail on")
 	p.StringVar(&f.HTTPListen, "http-listen", "", `address:port of /healthz, /readyz and /metrics, or "off"`)
+	p.StringSliceVar(&f.WebmailListen, "webmail-listen", nil, `address:port of the webmail, or "off"`)
 	p.StringVar(&f.DataDir, "data-dir", "", "index, journal, admin socket, and mail unless --store says otherwise")
 	p.StringVar(&f.Store, "store", "", "file:///folder or s3://bucket/prefix?region=...&endpoint=...")
 	p.StringVar(&f.Socket, "admin-socket", "", "the admin socket")

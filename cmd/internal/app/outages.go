@@ -1,0 +1,152 @@
+package app
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"restante/relay/health"
+	"restante/webmail"
+)
+
+// pictureEvery is how often the picture that people see of outages is drawn anew.
+const pictureEvery = time.Second
+
+// picture is how the domains do, as the webmail tells it: looked up by every page, and so kept in memory.
+type picture struct {
+	app     *App
+	domains atomic.Pointer[map[string]webmail.DomainState]
+	changed func() // called when something has changed
+}
+
+func newPicture(a *App) *picture {
+	p := &picture{app: a, changed: func() {}}
+	p.domains.Store(&map[string]webmail.DomainState{})
+	return p
+}
+
+// Domain implements webmail.Outages.
+func (p *picture) Domain(name string) webmail.DomainState { return (*p.domains.Load())[name] }
+
+// writing says whether the people of a domain may write: in an outage, and for a while after it.
+func (p *picture) writing(name string) bool {
+	s := p.Domain(name)
+	return s.Hosted && (s.Down || s.Recovering || time.Now().Before(s.WritingUntil))
+}
+
+// run draws until ctx ends.
+func (p *picture) run(ctx context.Context) error {
+	t := time.NewTicker(pictureEvery)
+	defer t.Stop()
+	for {
+		if err := p.draw(ctx); err != nil && ctx.Err() == nil {
+			p.app.log.Debug("how outages stand isn't known", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+func (p *picture) draw(ctx context.Context) error {
+	c := p.app.cfg.Load()
+	notices, err := p.notices(ctx)
+	if err != nil {
+		return err
+	}
+	next := map[string]webmail.DomainState{}
+	for i := range c.Domains {
+		name := c.Domains[i].Name
+		s, err := p.domain(ctx, name)
+		if err != nil {
+			return err
+		}
+		s.Notice = notices[""]
+		if own := notices[name]; own != "" {
+			s.Notice = own
+		}
+		next[name] = s
+	}
+	if old := p.domains.Swap(&next); !maps.Equal(*old, next) {
+		p.changed()
+	}
+	return nil
+}
+
+// notices are the admin's words in force, by domain; "" is for all.
+func (p *picture) notices(ctx context.Context) (map[string]string, error) {
+	evs, err := p.app.index.Notices(ctx)
+	if err != nil {
+		return nil, err
+	}
+	in := map[string]string{}
+	for _, ev := range evs {
+		if ev.Until.IsZero() || time.Now().Before(ev.Until) {
+			in[ev.Domain] = ev.Reason
+		}
+	}
+	return in, nil
+}
+
+func (p *picture) domain(ctx context.Context, name string) (webmail.DomainState, error) {
+	c := p.app.cfg.Load()
+	rec := p.app.monitor.State(name)
+	s := webmail.DomainState{Hosted: true, Up: true}
+	if d := rec.Declaration; d != nil {
+		s.Drill = isDrill(d.Reason)
+	}
+	down := rec.State == health.Down || rec.State == health.RefusesUs || rec.Declaration != nil
+	sum, err := p.app.index.Summary(ctx, name)
+	if err != nil {
+		return s, err
+	}
+	_, open := p.app.keeper.Outage(name)
+	switch {
+	case down:
+		s.Up, s.Down = false, true
+	case open && rec.State == health.Suspect:
+		s.Up, s.Down = false, true
+	case open && sum.All.Pending > 0:
+		s.Up, s.Recovering = false, true
+	}
+	if sum.Outage == "" {
+		if s.Down {
+			s.Since = firstOf(rec.DownSince, rec.Since)
+		}
+		return s, nil
+	}
+	o, err := p.app.index.Outage(ctx, sum.Outage)
+	if err != nil {
+		return s, err
+	}
+	if s.Down && !open { // the last one is over, and this one isn't open yet
+		s.Since = firstOf(rec.DownSince, rec.Since)
+		return s, nil
+	}
+	s.Since, s.Total, s.Delivered, s.Parked = o.Opened, o.Counts.Accepted(), o.Counts.Delivered, o.Counts.Parked
+	if s.Up && !o.Closed.IsZero() {
+		s.Until = o.Closed
+		s.ReadingUntil, s.WritingUntil = o.Closed.Add(c.Webmail.ReadingAfter.Std()), o.Closed.Add(c.Webmail.WritingAfter.Std())
+	}
+	return s, nil
+}
+
+func firstOf(times ...time.Time) time.Time {
+	for _, t := range times {
+		if !t.IsZero() {
+			return t
+		}
+	}
+	return time.Time{}
+}
+
+// isDrill says whether an outage was declared for practice: its reason says so.
+func isDrill(reason string) bool {
+	words := strings.FieldsFunc(strings.ToLower(reason), func(r rune) bool { return r < 'a' || r > 'z' })
+	return slices.Contains(words, "drill") || slices.Contains(words, "practice") || slices.Contains(words, "exercise")
+}

@@ -1,0 +1,86 @@
+package app
+
+import (
+	"context"
+	"crypto/x509"
+	"os"
+	"path/filepath"
+
+	"restante/cmd/internal/admin"
+	"restante/cmd/internal/config"
+	"restante/relay/submit"
+	"restante/spool"
+)
+
+// startSubmit makes what sends mail that was written here, and lets it deliver.
+func (a *App) startSubmit(context.Context) error {
+	c := a.cfg.Load()
+	sc, err := submitConfig(c)
+	if err != nil {
+		return err
+	}
+	a.submit, err = submit.New(submit.Options{
+		Spool: a.spool, Index: a.index, Secrets: a.keys, Dialer: a.dialer, Hostname: c.Hostname, Hosted: a.hosted, Config: sc,
+		Open: a.picture.writing, TXT: a.resolver.LookupTXT, Notify: a.replayNotice, Log: a.log, Metrics: a.reg, TempDir: filepath.Join(c.DataDir, "tmp"),
+	})
+	if err != nil {
+		return must("sending", err)
+	}
+	a.life.run("sending", a.submit.Run)
+	return nil
+}
+
+// byReplay says whether replay delivers a pair, and not sending.
+func (a *App) byReplay(p *spool.Pair) bool { return !a.submit.Takes(p) }
+
+// submitConfig is what relay/submit needs of the configuration.
+func submitConfig(c *config.Config) (submit.Config, error) {
+	out := submit.Config{Submission: map[string]submit.Server{}, Limits: submit.Limits{
+		Messages: c.Sending.MessagesPerHour, Recipients: c.Sending.RecipientsPerHour, PerMessage: c.Sending.MaxRecipients, Size: int64(c.Sending.MaxMessageSize),
+	}}
+	if c.Smarthost.Host != "" {
+		s, err := submitServer("smarthost", &c.Smarthost)
+		if err != nil {
+			return out, err
+		}
+		out.Smarthost = &s
+	}
+	for i := range c.Domains {
+		d := &c.Domains[i]
+		if d.Submission.Host == "" {
+			continue
+		}
+		s, err := submitServer("submission of "+d.Name, &d.Submission)
+		if err != nil {
+			return out, err
+		}
+		out.Submission[d.Name] = s
+	}
+	if c.Dev {
+		out.RetryMin = c.Replay.RetryMin.Std()
+	}
+	return out, nil
+}
+
+func submitServer(what string, c *config.Submission) (submit.Server, error) {
+	s := submit.Server{Host: c.Host, Port: c.Port, TLS: c.TLS, User: c.User, Password: c.Password.Reveal()}
+	var err error
+	s.RootCAs, err = rootCAs(what, c.TLSCA)
+	return s, err
+}
+
+// rootCAs reads a PEM file; nil, the system's, for none.
+func rootCAs(what, file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, admin.Errorf(admin.KindUsage, "name a file that the user that runs restante may read", "tls_ca of %s: %w", what, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, admin.Errorf(admin.KindUsage, "name a file with PEM certificates", "tls_ca of %s: %s has no certificate in it", what, file)
+	}
+	return pool, nil
+}
