@@ -21,6 +21,7 @@ import (
 
 // Backend is a running node.
 type Backend interface {
+	UserBackend
 	Status(ctx context.Context) (*Status, error)
 	Reload(ctx context.Context, by string) (*Reloaded, error)
 	Outages(ctx context.Context, domain string) ([]index.Outage, error) // "" for all domains; newest first
