@@ -98,8 +98,8 @@ func newDomain(name string) *domain {
 // rewind has the feeder read again from the oldest pair.
 func (d *domain) rewind() { d.scan.restart = true }
 
-// leaseName is the name of the domain's lease: lease names are of [a-z0-9._-].
-func leaseName(domain string) string {
+// LeaseName is the name of the domain's lease: lease names are of [a-z0-9._-].
+func LeaseName(domain string) string {
 	var b strings.Builder
 	b.WriteString("replay.")
 	for _, c := range []byte(strings.ToLower(domain)) {
@@ -130,7 +130,7 @@ func (e *Engine) hasLease(d *domain) bool {
 	d.leasing, d.leaseAsked = cancel, time.Now()
 	e.tasks.Go(func() {
 		defer cancel()
-		l, err := e.o.Spool.Lease(ctx, leaseName(d.name))
+		l, err := e.o.Spool.Lease(ctx, LeaseName(d.name))
 		var ev spool.Event
 		var paused bool
 		if err == nil {

@@ -326,7 +326,7 @@ func TestThreeThatLeft(t *testing.T) {
 func TestLeaseNames(t *testing.T) {
 	names := []string{}
 	for _, d := range []string{"example.test", "EXAMPLE.test", "bücher.test", "a_b.test", "xn--bcher-kva.test"} {
-		names = append(names, leaseName(d))
+		names = append(names, LeaseName(d))
 	}
 	sort.Strings(names)
 	want := "[replay.a_5fb.test replay.b_c3_bccher.test replay.example.test replay.example.test replay.xn--bcher-kva.test]"

@@ -205,7 +205,9 @@ func (c *Conn) read(stage Stage, limit time.Duration) (reply.Reply, error) {
 	return reply.Reply{}, c.fail(stage, reply.Reply{}, err)
 }
 
-func (c *Conn) commandTimeout() time.Duration { return cmp.Or(c.d.CommandTimeout, DefaultCommandTimeout) }
+func (c *Conn) commandTimeout() time.Duration {
+	return cmp.Or(c.d.CommandTimeout, DefaultCommandTimeout)
+}
 
 // answer reads the reply to a command that is answered with 2xx, 4xx or 5xx.
 func (c *Conn) answer(stage Stage) (reply.Reply, error) {

@@ -54,8 +54,8 @@ type Target struct {
 	Host     string // name or IP address, brackets allowed
 	Port     int    // 0: 25
 	TLS      TLSPolicy
-	Implicit bool   // TLS from the first octet (RFC 8314 3.3), for TLSRequired
-	Login    *Login // nil: none
+	Implicit bool           // TLS from the first octet (RFC 8314 3.3), for TLSRequired
+	Login    *Login         // nil: none
 	XClient  bool           // send XCLIENT where offered
 	XForward bool           // send XFORWARD where offered and XCLIENT isn't
 	Trusted  []netip.Prefix // addresses that XCLIENT and XFORWARD never name, beside loopback, private and link-local ones

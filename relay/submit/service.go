@@ -3,15 +3,32 @@ package submit
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
 	"time"
 
 	"restante/relay/health"
+	"restante/relay/replay"
 	"restante/spool"
 )
 
 // Service sends what people write. All its methods may be called at any time by any goroutine.
 type Service struct {
-	o Options
+	o       Options
+	log     *slog.Logger
+	monitor *health.Monitor
+	engine  *replay.Engine
+	metrics *metrics
+	keys    keyCache
+	sent    sentCache
+	limits  limiter
+
+	mu      sync.Mutex
+	cfg     Config
+	changed map[string]time.Time // domains that began or ceased to have a submission server, and when
+	running bool
 }
 
 // New returns a Service that delivers nothing before Run.
@@ -19,104 +36,168 @@ func New(o Options) (*Service, error) {
 	if o.Spool == nil || o.Index == nil || o.Secrets == nil || o.Dialer == nil || o.Hosted == nil {
 		return nil, errors.New("submit: Spool, Index, Secrets, Dialer and Hosted are needed")
 	}
-	return &Service{o: o}, nil
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Notify == nil {
+		o.Notify = func(replay.Notice) {}
+	}
+	s := &Service{o: o, log: o.Log, changed: make(map[string]time.Time)}
+	s.sent.init()
+	s.limits.init()
+	var err error
+	if s.metrics, err = newMetrics(o.Metrics); err != nil {
+		return nil, err
+	}
+	if s.monitor, err = health.New(health.Options{Dialer: o.Dialer, Prober: prober{o.Dialer}, Log: o.Log}); err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	s.engine, err = replay.New(replay.Options{
+		Spool: replay.FromSpool(o.Spool), Index: view{o.Index, s.mine}, Health: watched{s.monitor, o.Declared},
+		Hold: s.Hold, Undelivered: s.undelivered, Notify: s.notice, Log: o.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	if err := s.SetConfig(o.Config); err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	return s, nil
 }
-
-// SetConfig changes the configuration, all or nothing.
-func (s *Service) SetConfig(c Config) error { return errors.New("submit: not yet") }
 
 // Run delivers until ctx ends; then what is under way gets a moment to end.
-func (s *Service) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (s *Service) Run(ctx context.Context) error {
+	s.mu.Lock()
+	if s.running {
+		s.mu.Unlock()
+		return errors.New("submit: it runs already")
+	}
+	s.running = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.running = false
+		s.mu.Unlock()
+	}()
+	var tasks sync.WaitGroup
+	tasks.Go(func() { s.monitor.Run(ctx) })
+	tasks.Go(func() { s.housekeeping(ctx) })
+	err := s.engine.Run(ctx)
+	tasks.Wait()
+	return err
+}
 
-// Takes reports that a pair is delivered by this package, and not by replay of its domain.
-func (s *Service) Takes(p *spool.Pair) bool { return p.Domain == spool.Smarthost }
+// housekeeping does what is due by the clock, until ctx ends.
+func (s *Service) housekeeping(ctx context.Context) {
+	if err := s.o.Spool.CaughtUp(ctx); err != nil {
+		return // the node stops
+	}
+	if err := s.recount(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn("what people sent in the last hour could not be counted; their limits begin anew", "error", err)
+	}
+	for {
+		c := s.config()
+		pause := time.NewTimer(min(c.GiveUp/4, expireEvery))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
+		}
+		if err := s.expire(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("what waits for the smarthost for too long could not be given back; trying again", "error", err)
+		}
+		s.publishedLoop(ctx)
+	}
+}
 
-// May reports that the account may send now, from the address, to anybody; else why is one of the Why constants.
+// mine selects the pairs that the engine may deliver.
+func (s *Service) mine(p *spool.Pair) bool {
+	if !s.Takes(p) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, waits := s.changed[p.Domain]
+	return !waits
+}
+
+// notice passes on what the engine has to tell, by the names that people know.
+func (s *Service) notice(n replay.Notice) {
+	n.Domain = hostedName(n.Domain)
+	s.o.Notify(n)
+}
+
+// Hold says until when an entry that was written here is to be left alone, since its account was stopped; for
+// replay.Options.Hold.
+func (s *Service) Hold(e *spool.Entry) time.Time {
+	const again = 15 * time.Second
+	if e.Kind == spool.Held || e.Mailbox == "" {
+		return time.Time{}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askIndex)
+	defer cancel()
+	_, stopped, err := s.stopped(ctx, e.Mailbox)
+	if err != nil {
+		s.log.Warn("whether an account may send could not be looked up; its message waits", "account", e.Mailbox, "error", err)
+	}
+	if stopped || err != nil {
+		return time.Now().Add(again)
+	}
+	return time.Time{}
+}
+
+// askIndex bounds a question to the index that is asked in passing.
+const askIndex = 2 * time.Second
+
+// May reports that the account may send now, from the address; else why is one of the Why constants.
 func (s *Service) May(ctx context.Context, account, from string) (ok bool, why string) {
-	return false, WhyNoSmarthost
+	if err := s.may(ctx, account, from); err != nil {
+		s.log.Debug("sending is not open", "account", account, "why", err)
+		return false, err.Why
+	}
+	if why := s.smarthostDown(ctx); why != "" {
+		return false, why
+	}
+	return true, ""
 }
 
-// Submit keeps a message for delivery. When it returns a Result the message is durable. Errors: ErrRefused,
-// ErrNotNow, ErrUnsettled; after any of them but ErrUnsettled nothing was kept.
-func (s *Service) Submit(ctx context.Context, m Submission) (Result, error) {
-	return Result{}, &NotNow{Why: WhyNoSmarthost}
+// may is what binds May and Submit alike.
+func (s *Service) may(ctx context.Context, account, from string) *NotNow {
+	if s.o.Open != nil && !s.o.Open(domainOf(from)) {
+		return &NotNow{Why: WhyClosed}
+	}
+	for _, who := range []string{"", account} {
+		_, stopped, err := s.stopped(ctx, who)
+		switch {
+		case err != nil:
+			return &NotNow{Why: WhyStore, Err: err}
+		case stopped:
+			return &NotNow{Why: WhyStopped}
+		}
+	}
+	if s.limits.full(account, s.config().Limits, time.Now()) {
+		return &NotNow{Why: WhyLimit}
+	}
+	return nil
 }
 
-// Undo takes back what was submitted of a writing, before its delay is over. Errors: ErrUnknown, ErrTooLate.
-func (s *Service) Undo(ctx context.Context, account, writing string) error { return ErrUnknown }
-
-// Stop is the switch: the account, or with "" everybody, may not send any more, and what is kept and not sent yet stays where it is.
-func (s *Service) Stop(ctx context.Context, account, by, reason string) error { return nil }
-
-// Allow takes a Stop back. That for everybody and those for accounts don't touch each other.
-func (s *Service) Allow(ctx context.Context, account, by string) error { return nil }
-
-// Stopped is a Stop that is in force.
-type Stopped struct {
-	Account string    `json:"account,omitempty"` // "": everybody
-	By      string    `json:"by"`
-	Reason  string    `json:"reason,omitempty"`
-	Time    time.Time `json:"time"`
+// smarthostDown says why mail to the outside would not get away now, "" when it would.
+func (s *Service) smarthostDown(ctx context.Context) string {
+	if s.config().Smarthost == nil {
+		return WhyNoSmarthost
+	}
+	r := s.monitor.State(spool.Smarthost)
+	answered := r.State == health.Suspect && r.Host != "" // it was well a moment ago
+	if !r.Reachable() && !answered {
+		return WhySmarthostDown
+	}
+	if _, paused, err := s.o.Index.Paused(ctx, spool.Smarthost); paused || err != nil {
+		return WhySmarthostDown // by replay itself, since it refuses everything; that by an admin was looked at
+	}
+	return ""
 }
 
-// Status is how sending stands.
-type Status struct {
-	Servers []ServerStatus `json:"servers"` // the smarthost first, then submission by domain
-	Stopped []Stopped      `json:"stopped,omitempty"`
-	Pending int64          `json:"pending"` // pairs for the smarthost
-	Oldest  time.Time      `json:"oldest,omitzero"`
-	LastDay Tally          `json:"last_day"`
+func domainOf(address string) string {
+	return strings.ToLower(address[strings.LastIndexByte(address, '@')+1:])
 }
-
-// ServerStatus is how one server stands that takes mail from us.
-type ServerStatus struct {
-	Domain  string       `json:"domain"` // spool.Smarthost or a hosted domain
-	Address string       `json:"address"`
-	State   health.State `json:"state"`
-	Since   time.Time    `json:"since,omitzero"`
-	Reason  string       `json:"reason,omitempty"`
-	Reply   string       `json:"reply,omitempty"`
-}
-
-// Status says how sending stands.
-func (s *Service) Status(ctx context.Context) (Status, error) { return Status{}, nil }
-
-// Tally counts what people of a domain sent. Numbers are of messages; one is Delivered when all its recipients have it,
-// Bounced or Parked when that is so for one of them.
-type Tally struct {
-	Sent      int64 `json:"sent"`
-	Delivered int64 `json:"delivered"`
-	Pending   int64 `json:"pending"`
-	Bounced   int64 `json:"bounced"`
-	Parked    int64 `json:"parked"`
-	Removed   int64 `json:"removed"` // undone, or by an admin
-}
-
-// Tally counts what was sent from addresses of the domain ("": all) with since <= time < until.
-func (s *Service) Tally(ctx context.Context, domain string, since, until time.Time) (Tally, error) {
-	return Tally{}, nil
-}
-
-// Key is a DKIM key of a domain.
-type Key struct {
-	Domain    string    `json:"domain"`
-	Selector  string    `json:"selector"`
-	Algorithm string    `json:"algorithm"` // "rsa" or "ed25519"
-	Name      string    `json:"name"`      // of the TXT record
-	Record    string    `json:"record"`    // its value
-	Created   time.Time `json:"created"`
-	Signs     bool      `json:"signs"`               // mail is signed with it now
-	Published string    `json:"published,omitempty"` // "yes", "no", "other" (another key is there), "unknown" (DNS didn't answer)
-}
-
-// GenerateKey makes two keys for a domain, RSA of 2048 bits (selector) and Ed25519 (selector + "-ed"), and keeps them.
-// An empty selector means one by the date.
-func (s *Service) GenerateKey(ctx context.Context, domain, selector, by string) ([]Key, error) {
-	return nil, nil
-}
-
-// Keys lists the keys of a domain ("": of all), and looks whether they are published.
-func (s *Service) Keys(ctx context.Context, domain string) ([]Key, error) { return nil, nil }
-
-// RemoveKey forgets one key.
-func (s *Service) RemoveKey(ctx context.Context, domain, selector, by string) error { return nil }

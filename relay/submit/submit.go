@@ -34,6 +34,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"restante/relay/health"
 	"restante/relay/replay"
 	"restante/relay/smtpc"
 	"restante/spool"
@@ -49,6 +50,7 @@ const (
 	WhyStopped       = "stopped"        // by an admin, for all or for this account
 	WhyLimit         = "limit"          // of the account, for the hour
 	WhyClosed        = "closed"         // no outage, and the time after it is over
+	WhyStore         = "store"          // what is written can't be kept at the moment
 )
 
 // Errors of Submit and Undo. All say what to do; those of Submit leave nothing behind.
@@ -122,6 +124,7 @@ type Config struct {
 	RetryMin    time.Duration // after the first 4xx; default 1 min
 	RetryMax    time.Duration // the wait doubles up to this; default 30 min
 	GiveUp      time.Duration // 4xx, or no connection, for this long: bounced; default 2 days
+	Probe       time.Duration // between two looks at a server that is well: connect, TLS, AUTH, QUIT; default 1 min
 }
 
 // Index is what submit needs of the index; *index.Index has it.
@@ -147,12 +150,13 @@ type Options struct {
 	Hosted   func(domain string) bool // domains are in lower case
 	Config   Config
 
-	Open    func(domain string) bool                                 // writing is open to the people of a domain; nil: always
-	TXT     func(ctx context.Context, name string) ([]string, error) // to check that DKIM keys are published; nil: not checked
-	Notify  func(replay.Notice)                                      // must not block; nil: nobody
-	Log     *slog.Logger                                             // nil: none
-	Metrics prometheus.Registerer                                    // nil: none
-	TempDir string                                                   // for large messages; "": the system's
+	Open     func(domain string) bool                                 // writing is open to the people of a domain; nil: always
+	Declared func(target string) (health.Declaration, bool)           // an admin's word that a domain or address is down; nil: none
+	TXT      func(ctx context.Context, name string) ([]string, error) // to check that DKIM keys are published; nil: not checked
+	Notify   func(replay.Notice)                                      // must not block; nil: nobody
+	Log      *slog.Logger                                             // nil: none
+	Metrics  prometheus.Registerer                                    // nil: none
+	TempDir  string                                                   // for large messages; "": the system's
 }
 
 // Submission is one finished message.

@@ -241,6 +241,9 @@ func (x *Index) List(ctx context.Context, f Filter) ([]spool.Pair, Cursor, error
 		k := lowest(f.Until.Add(time.Hour).UnixNano())
 		add("e.received<? AND p.entry<?", f.Until.UnixNano(), k[:])
 	}
+	if f.Written {
+		add("e.kind<>'held'")
+	}
 	if f.Text != "" {
 		add(`(instr(lower(e.sender), lower(?))>0 OR instr(lower(p.address), lower(?))>0 OR instr(lower(e.subject), lower(?))>0)`, f.Text, f.Text, f.Text)
 	}

@@ -40,6 +40,7 @@ type Filter struct {
 	State        spool.PairState // "" for any, or StateHeld
 	Outage       string          // id of an outage
 	Since, Until time.Time       // when it was received: Since <= received < Until
+	Written      bool            // only what was written here: all kinds but held
 	Text         string          // part of sender, recipient or subject
 	Limit        int             // 0: 100
 	After        Cursor          // from the answer before
