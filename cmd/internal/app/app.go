@@ -83,6 +83,7 @@ type App struct {
 	smtp     *smtpd.Server
 	notifier *notify.Notifier
 	primary  *standIn // nil but with --dev
+	outside  *standIn // the rest of the world, with --dev
 	watch    *watch
 	keys     *keys
 	vaults   atomic.Pointer[secret.Vault]
@@ -141,7 +142,7 @@ func (a *App) Stop(ctx context.Context) error {
 // ctx bounds the start only.
 func (a *App) Start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		a.startData, a.startListeners, a.startStore, a.startPrimary, a.startOutward, a.startRelay, a.startSubmit, a.makeWeb, a.startLoops, a.startSMTP, a.startAdmin, a.startHTTP, a.startWeb,
+		a.startData, a.startListeners, a.startStore, a.startPrimary, a.startOutward, a.startRelay, a.startSubmit, a.makeWeb, a.startLoops, a.startSMTP, a.startAdmin, a.startHTTP, a.startWeb, a.startDev,
 	} {
 		if err := step(ctx); err != nil {
 			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)

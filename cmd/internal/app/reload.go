@@ -28,7 +28,7 @@ func (a *App) Reload(ctx context.Context, by string) (*admin.Reloaded, error) {
 	}
 	old := a.cfg.Load()
 	if next.Dev && a.primary != nil {
-		if err := setPrimary(next, a.addrs.Primary); err != nil {
+		if err := a.setStandIns(next); err != nil {
 			return nil, err
 		}
 	}
@@ -135,7 +135,11 @@ func (a *App) undo(was []health.Domain, err error) error {
 
 // needRestart returns the keys that only a restart changes.
 func needRestart() []string {
-	return []string{"hostname", "data_dir", "log.format", "smtp.listen", "smtp.max_message_size", "store", "http", "admin", "primary", "dns"}
+	return []string{
+		"hostname", "data_dir", "log.format", "smtp.listen", "smtp.max_message_size", "store", "http", "admin.socket", "admin.group", "primary", "dns", "secrets",
+		"webmail.listen", "webmail.redirect_listen", "webmail.hostnames", "webmail.tls", "webmail.tls_cert", "webmail.tls_key", "webmail.acme_ca", "webmail.acme_ca_root",
+		"webmail.acme_email", "webmail.proxies", "webmail.max_connections", "webmail.contact", "webmail.learned_password", "webmail.learned_for",
+	}
 }
 
 // diff names what has changed: by table, or by key where only a restart changes it.

@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/textproto"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -22,7 +24,7 @@ import (
 // shownMost is how many messages the list of the stand-in primary shows.
 const shownMost = 50
 
-// standIn is the primary of `serve --dev`: it takes everything into a Maildir and can be stopped and started.
+// standIn is the primary of `serve --dev`, or the rest of the world: it takes everything into a Maildir and can be stopped and started.
 type standIn struct {
 	server *sink.Server
 	dir    string
@@ -32,29 +34,56 @@ type standIn struct {
 	mails []admin.DevMail
 }
 
-// startPrimary starts the stand-in and puts its address into the configuration.
+// startPrimary starts the stand-ins and puts their addresses into the configuration.
 func (a *App) startPrimary(context.Context) error {
 	c := a.cfg.Load()
 	if !c.Dev {
 		return nil
 	}
-	p := &standIn{dir: filepath.Join(c.DataDir, "primary-maildir")}
+	p, err := a.standIn("primary", c.DevListen)
+	if err != nil {
+		return err
+	}
+	outside, err := a.standIn("outside", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	a.primary, a.outside = p, outside
+	a.addrs.Primary = p.server.Addr()
+	return a.setStandIns(c)
+}
+
+// standIn starts one that keeps what it takes in <data_dir>/<name>-maildir.
+func (a *App) standIn(name, addr string) (*standIn, error) {
+	p := &standIn{dir: filepath.Join(a.cfg.Load().DataDir, name+"-maildir")}
 	for _, d := range []string{"tmp", "new", "cur"} {
 		if err := os.MkdirAll(filepath.Join(p.dir, d), 0o750); err != nil {
-			return must("stand-in primary", err)
+			return nil, must("stand-in "+name, err)
 		}
 	}
 	if err := p.load(); err != nil {
-		return must("stand-in primary", err)
+		return nil, must("stand-in "+name, err)
 	}
-	p.server = sink.New(sink.Options{Addr: c.DevListen, Hostname: "primary." + config.DevDomain, Deliver: p.deliver, Log: a.log})
+	p.server = sink.New(sink.Options{Addr: addr, Hostname: name + "." + config.DevDomain, Deliver: p.deliver, Log: a.log})
 	if err := p.server.Start(); err != nil {
-		return admin.Errorf(admin.KindFailed, "stop what listens there, or name another address with --dev-primary-listen", "can't start the stand-in primary: %w", err)
+		return nil, admin.Errorf(admin.KindFailed, "stop what listens there, or name another address with --dev-primary-listen", "can't start the stand-in %s: %w", name, err)
 	}
-	a.life.add("stand-in primary", func(context.Context) error { p.server.Stop(); return nil })
-	a.primary = p
-	a.addrs.Primary = p.server.Addr()
-	return setPrimary(c, p.server.Addr())
+	a.life.add("stand-in "+name, func(context.Context) error { p.server.Stop(); return nil })
+	return p, nil
+}
+
+// setStandIns lets every domain of a dev configuration have the stand-in as its primary, and all other mail go to the
+// one that stands for the rest of the world. That is no primary, so that people can write to it in an outage.
+func (a *App) setStandIns(c *config.Config) error {
+	host, port, err := net.SplitHostPort(a.outside.server.Addr())
+	if err == nil {
+		c.Smarthost.Host = host
+		c.Smarthost.Port, err = strconv.Atoi(port)
+	}
+	if err != nil {
+		return must("stand-in outside", err)
+	}
+	return setPrimary(c, a.addrs.Primary)
 }
 
 // setPrimary lets every domain of a dev configuration have the stand-in as its primary.

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"net/textproto"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -53,6 +55,8 @@ func newDevSend(c *command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "send",
 		Short: "Send messages to the node, as another mail server would",
+		Long: `Send messages to the node, as another mail server would: letters, newsletters, an invoice, an invitation, a
+question to info@, a fraud and more, one after the other.`,
 		Example: `  restante dev send
   restante dev send --count 20 --to you@example.test`,
 		Args: noArgs,
@@ -79,7 +83,7 @@ func newDevSend(c *command) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&from, "from", "anna@kunde.example", "the sender")
+	cmd.Flags().StringVar(&from, "from", "", "the sender (default: one that fits each message)")
 	cmd.Flags().StringVar(&to, "to", "you@"+config.DevDomain, "the recipient")
 	cmd.Flags().IntVar(&count, "count", 1, "how many")
 	return cmd
@@ -106,8 +110,17 @@ func sendTest(addr, from, to string, count int) ([]string, error) {
 		return nil, err
 	}
 	var replies []string
+	all := samples()
 	for i := range max(count, 1) {
-		for _, line := range []string{"MAIL FROM:<" + from + ">", "RCPT TO:<" + to + ">"} {
+		one := all[i%len(all)]
+		rcpt := to
+		if _, domain, ok := strings.Cut(to, "@"); ok && one.To != "" {
+			rcpt = one.To + "@" + domain
+		}
+		if from != "" {
+			one.From, one.Name = from, ""
+		}
+		for _, line := range []string{"MAIL FROM:<" + one.From + "> BODY=8BITMIME", "RCPT TO:<" + rcpt + ">"} {
 			if _, err := say(250, "%s", line); err != nil {
 				return replies, err
 			}
@@ -115,11 +128,18 @@ func sendTest(addr, from, to string, count int) ([]string, error) {
 		if _, err := say(354, "DATA"); err != nil {
 			return replies, err
 		}
-		reply, err := say(250, "From: <%s>\r\nTo: <%s>\r\nSubject: test %d of %d\r\nDate: %s\r\n\r\nHello!\r\n.", from, to, i+1, max(count, 1), time.Now().Format(time.RFC1123Z))
+		w := conn.DotWriter()
+		if _, err := io.WriteString(w, one.message(rcpt, i, time.Now())); err != nil {
+			return replies, err
+		}
+		if err := w.Close(); err != nil {
+			return replies, err
+		}
+		code, text, err := conn.ReadResponse(250)
 		if err != nil {
 			return replies, err
 		}
-		replies = append(replies, reply)
+		replies = append(replies, fmt.Sprintf("%d %s", code, text))
 	}
 	_, err = say(221, "QUIT")
 	return replies, err

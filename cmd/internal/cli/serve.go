@@ -159,6 +159,12 @@ stand-in primary on %s. Try, in another terminal:
   %s outage report
 
 `, config.DevDomain, a.Addrs().SMTP[0], orOff(a.Addrs().HTTP), a.Addrs().Primary, run, run, run, run, run)
+	if url := a.Addrs().Webmail; url != "" {
+		fmt.Fprintf(c.Out, `Read and answer mail at %s while the primary is stopped: sign in as
+%s with the password %s.
+
+`, url, strings.Join(app.DevPeople(), ", "), app.DevPassword)
+	}
 }
 
 func orOff(s string) string {
