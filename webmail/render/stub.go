@@ -5,13 +5,6 @@ import (
 	"io"
 )
 
-// HTML returns the document for the sandboxed frame. A message without an HTML part gives its text as a document.
-func (m *Message) HTML(ctx context.Context, o HTMLOptions) (Frame, error) { return Frame{}, nil }
-
-// NewFrame puts the document for the frame together from the inside of its body and one style sheet, and names
-// the style sheet in the policy. It trusts both: [Message.HTML] is what sanitises.
-func NewFrame(body, css []byte, o HTMLOptions) Frame { return Frame{} }
-
 // Calendar returns the invitations in a text/calendar part (RFC 5545), as far as they can be read.
 func Calendar(ctx context.Context, p *Part) ([]Invitation, error) { return nil, nil }
 
