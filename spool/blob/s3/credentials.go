@@ -91,6 +91,24 @@ func (c *chain) Retrieve() (credentials.Value, error) { return c.RetrieveWithCre
 func (c *chain) IsExpired() bool { return c.current == nil || c.current.IsExpired() }
 
 // environment reads what is given directly, by variables, or by files that variables name.
+// Static returns the keys that stand in the environment or in a file; empty when there are none, as with an instance's role.
+func (c Credentials) Static() (access string, key Secret, err error) {
+	own, err := c.environment()
+	if err != nil {
+		return "", "", err
+	}
+	sources := []credentials.Provider{own, &credentials.FileAWSCredentials{Filename: c.File, Profile: c.Profile}}
+	if c.File != "" || c.Profile != "" {
+		sources = sources[1:] // as in RetrieveWithCredContext
+	}
+	for _, s := range sources {
+		if v, err := s.RetrieveWithCredContext(nil); err == nil && v.AccessKeyID != "" && v.SecretAccessKey != "" {
+			return v.AccessKeyID, Secret(v.SecretAccessKey), nil
+		}
+	}
+	return "", "", nil
+}
+
 func (c Credentials) environment() (*credentials.Static, error) {
 	v := credentials.Value{AccessKeyID: c.AccessKey, SecretAccessKey: string(c.SecretKey), SignerType: credentials.SignatureV4}
 	if v.AccessKeyID != "" {
