@@ -121,6 +121,7 @@ func attachments(root *Part) []*Part {
 			}
 			return
 		}
+		defer func() { list = append(list, p.files...) }()
 		switch {
 		case body[p]:
 			p.Inline = true

@@ -75,6 +75,7 @@ type Part struct {
 	body     *io.SectionReader // encoded octets
 	decoded  []byte            // instead of body, where decoding was needed to read the structure
 	parent   *Part
+	files    []*Part // uuencoded ones within the text
 }
 
 type partIndex map[string]*Part

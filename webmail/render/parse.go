@@ -144,8 +144,13 @@ func (p *parser) part(s *source, at place, h header) (*Part, delimiter, error) {
 	if err := p.region(s, part, at.pos, d); err != nil {
 		return nil, d, err
 	}
-	if inner {
+	switch {
+	case inner:
 		err = p.decodeNested(s.ctx, at, part)
+	case part.Type == "application/ms-tnef" || part.Type == "application/vnd.ms-tnef" || strings.EqualFold(part.Name, "winmail.dat"):
+		err = p.openTNEF(s.ctx, part)
+	case part.Type == "text/plain" && part.Name == "":
+		err = p.openUU(s.ctx, part)
 	}
 	return part, d, err
 }

@@ -168,3 +168,17 @@ func (s *source) paragraph(pos int64) (int64, error) {
 		pos += int64(len(w) - 2)
 	}
 }
+
+// contains says whether the octets occur.
+func (s *source) contains(what []byte) (bool, error) {
+	for pos := int64(0); ; {
+		w, err := s.at(pos, len(what))
+		if err != nil || len(w) < len(what) {
+			return false, err
+		}
+		if bytes.Contains(w, what) {
+			return true, nil
+		}
+		pos += int64(len(w) - len(what) + 1)
+	}
+}

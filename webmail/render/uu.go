@@ -3,6 +3,9 @@ package render
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"io"
+	"strconv"
 	"strings"
 )
 
@@ -124,6 +127,40 @@ func cutUU(text string) (rest string, files []uuFile) {
 		i = end
 	}
 	return out.String(), files
+}
+
+// openUU finds uuencoded files in a text part; they become files of it.
+func (p *parser) openUU(ctx context.Context, part *Part) error {
+	left := p.l.Nested - p.nested
+	if left <= 0 || part.Size > left || part.encoding == "base64" || part.encoding == "quoted-printable" {
+		return nil
+	}
+	s := newSource(ctx, part.body, part.body.Size())
+	if found, err := s.contains([]byte("\nbegin ")); err != nil || !found {
+		return err
+	}
+	octets, err := io.ReadAll(part.Open(ctx))
+	if err != nil {
+		return err
+	}
+	_, files := cutUU(string(octets))
+	for i, f := range files {
+		if p.parts >= p.l.Parts {
+			break
+		}
+		p.parts++
+		p.nested += int64(len(f.octets))
+		name := SafeName(decodeWords(f.name))
+		kind := typeByName(name)
+		if kind == "" {
+			kind = "application/octet-stream"
+		}
+		file := &Part{ID: part.ID + "." + strconv.Itoa(i+1), Type: kind, Name: name, Disposition: "attachment", Size: int64(len(f.octets)),
+			limits: p.l, decoded: f.octets, parent: part}
+		p.index[file.ID] = file
+		part.files = append(part.files, file)
+	}
+	return nil
 }
 
 type uuFile struct {
