@@ -173,23 +173,31 @@ func (s *Service) find(ctx context.Context, w *writing, fits index.Filter) error
 	if err := s.o.Spool.Sync(ctx); err != nil {
 		return err
 	}
-	w.entries, w.rcpts = nil, nil
+	var entries []*spool.Entry
+	own := false // by the account itself: a copy names the mailbox that it is for
 	err := s.eachEntry(ctx, fits, func(entry *spool.Entry, pairs []spool.Pair) error {
 		back := !slices.ContainsFunc(pairs, func(p spool.Pair) bool { return p.State != spool.StateRemoved })
 		if entry.Writing != w.name || back {
 			return nil
 		}
-		if entry.Kind == spool.Copy {
-			w.copy = entry.ID
-		} else if !strings.EqualFold(entry.Mailbox, w.account) {
-			return nil
-		}
-		w.kept, w.doubt, w.notBefore = true, false, entry.NotBefore
-		w.entries, w.rcpts = append(w.entries, entry.ID), append(w.rcpts, len(entry.Rcpts))
+		own = own || entry.Kind != spool.Copy && strings.EqualFold(entry.Mailbox, w.account)
+		entries = append(entries, entry)
 		return nil
 	})
-	if err == nil {
-		w.known = true
+	if err != nil {
+		return err
 	}
-	return err
+	w.known = true
+	if !own {
+		return nil
+	}
+	w.kept, w.doubt, w.entries, w.rcpts = true, false, nil, nil
+	for _, entry := range entries {
+		if entry.Kind == spool.Copy {
+			w.copy = entry.ID
+		}
+		w.notBefore = entry.NotBefore
+		w.entries, w.rcpts = append(w.entries, entry.ID), append(w.rcpts, len(entry.Rcpts))
+	}
+	return nil
 }
