@@ -169,6 +169,7 @@ const AttachmentField = "X-Restante-Attachment"
 type Answer struct {
 	Account string
 	Saved   time.Time // when the draft was last kept
+	writing string
 }
 
 // AddressCount is mail for one address.
@@ -180,12 +181,15 @@ type AddressCount struct {
 
 // Stats is what happened in a box in a span of time.
 type Stats struct {
-	Arrived  []Item // received then, trashed ones included
-	Sent     []Item // sent then
-	Drafts   []Item // not sent yet, whenever begun
-	Read     int    // of Arrived: seen
-	Answered int
-	Deleted  int // of Arrived: trashed
+	Arrived      []Item // received then, trashed ones included
+	Sent         []Item // sent then
+	Drafts       []Item // not sent yet, whenever begun
+	ArrivedCount int    // the lists may be shorter
+	SentCount    int
+	DraftCount   int
+	Read         int // of those that arrived: seen
+	Answered     int
+	Deleted      int // of those that arrived: trashed
 }
 
 // Totals is what was done in the webmail with the mail of a span of time, for reports.
@@ -193,6 +197,7 @@ type Totals struct {
 	Read    int // messages that somebody has read
 	Readers int // how many people did
 	Sent    int // messages sent from here
+	Senders int // by how many people
 }
 
 // Limits bound what the store does. Zero fields take the default.
