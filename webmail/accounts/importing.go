@@ -75,13 +75,13 @@ type importing struct {
 	members map[string]*Row   // groups and shared mailboxes of the file
 	aliasOf map[string]string // alias -> person, as the file says
 	taken   map[string]string // address -> account, as it will be
+	noted   map[Note]bool
 }
 
 // planned is a person of the file, its rows put together.
 type planned struct {
 	line int
 	row  Row
-	edit Edit
 }
 
 // Import takes over the rows of a file: people that are new are added, others get what the file says of them. What can't be taken over is noted and
@@ -92,7 +92,7 @@ func (d *Directory) Import(ctx context.Context, by string, rows []Row, o ImportO
 	}
 	d.writing.Lock()
 	defer d.writing.Unlock()
-	im := &importing{d: d, o: o, people: map[string]*planned{}, members: map[string]*Row{}, aliasOf: map[string]string{},
+	im := &importing{d: d, o: o, people: map[string]*planned{}, members: map[string]*Row{}, aliasOf: map[string]string{}, noted: map[Note]bool{},
 		res: &ImportResult{Added: []string{}, Changed: []string{}, Notes: []Note{}, DryRun: o.DryRun}}
 	im.read(rows)
 	im.expand()
@@ -129,8 +129,13 @@ func (d *Directory) taken() map[string]string {
 	return list
 }
 
+// note notes something once; a group within several others comes by more often.
 func (im *importing) note(row Row, skipped bool, format string, args ...any) {
-	im.res.Notes = append(im.res.Notes, Note{Line: row.Line, Address: row.Address, Text: fmt.Sprintf(format, args...), Skipped: skipped})
+	n := Note{Line: row.Line, Address: row.Address, Text: fmt.Sprintf(format, args...), Skipped: skipped}
+	if !im.noted[n] {
+		im.noted[n] = true
+		im.res.Notes = append(im.res.Notes, n)
+	}
 }
 
 // read sorts the rows into people and groups.
@@ -248,9 +253,7 @@ func (im *importing) strangers() []Change {
 			field = FieldShared
 		}
 		waiting := 0
-		quiet := *im
-		quiet.res = &ImportResult{} // its notes were made
-		for _, m := range quiet.expandRow(row, map[string]bool{address: true}, 0) {
+		for _, m := range im.expandRow(row, map[string]bool{address: true}, 0) {
 			if im.people[m] != nil {
 				continue
 			}
