@@ -19,6 +19,7 @@ func (s *Server) baseRoutes() []route {
 		{http.MethodGet, "/robots.txt", public, s.robots},
 		{http.MethodGet, "/help", signedIn, s.help},
 		{http.MethodGet, "/events", signedIn, s.events},
+		{http.MethodGet, "/state", signedIn, s.state},
 	}
 }
 
@@ -45,6 +46,24 @@ func (s *Server) robots(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) help(w http.ResponseWriter, r *http.Request) {
 	s.page(w, r, http.StatusOK, "help", struct{ Contact string }{s.o.Contact})
+}
+
+// state answers to htmx with what any page may have to change: the line on top and the counts.
+func (s *Server) state(w http.ResponseWriter, r *http.Request) {
+	if target, _ := fromHTMX(r); target != "lines" {
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+		return
+	}
+	if at, err := url.Parse(r.Header.Get("HX-Current-URL")); err == nil {
+		r.URL.Path = at.Path
+		if parts := strings.Split(at.Path, "/"); len(parts) > 3 && parts[1] == "m" {
+			if b, ok := viewerOf(r.Context()).box(parts[2]); ok {
+				r = r.WithContext(withBox(r.Context(), b))
+				r.SetPathValue("folder", parts[3])
+			}
+		}
+	}
+	s.page(w, r, http.StatusOK, "help", nil)
 }
 
 // boxPath is the address of a folder's page; box is its name in URLs.

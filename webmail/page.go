@@ -95,20 +95,43 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, name s
 		v.Rail, v.Lines = s.rail(r, v.Viewer), s.lines(r, v.Viewer)
 		v.Toast = s.takeToast(w, r)
 	}
-	block := "layout.html"
-	if target, ok := fromHTMX(r); ok && target != "" && t.Lookup(target) != nil {
-		block, v.Swap = "swap", true
-		if target == "main" || target == "list" || target == "reader" {
-			block = "swap-" + target
-		}
-	}
 	var b bytes.Buffer
-	if err := t.ExecuteTemplate(&b, block, v); err != nil {
+	if err := s.execute(&b, t, r, &v); err != nil {
 		s.o.Log.Error("webmail: a page could not be written", "name", name, "err", err)
 		http.Error(w, text.T("common.problem.internal.text"), http.StatusInternalServerError)
 		return
 	}
 	s.write(w, r, status, "text/html; charset=utf-8", b.Bytes())
+}
+
+// execute writes the whole page, or what htmx asks for: the block that fills an element, the title with what is
+// the page's main part, and what changes elsewhere.
+func (s *Server) execute(b *bytes.Buffer, t *template.Template, r *http.Request, v *view) error {
+	target, ok := fromHTMX(r)
+	if strings.HasPrefix(target, "m-") {
+		target = "fragment" // a message in its place
+	}
+	if !ok || target == "" || target != "main" && t.Lookup(target) == nil {
+		return t.ExecuteTemplate(b, "layout.html", v)
+	}
+	v.Swap = true
+	blocks := []string{target}
+	switch target {
+	case "main":
+		blocks = []string{"title-element", "main-element", "elsewhere"}
+	case "reader":
+		blocks = []string{"title-element", "reader", "elsewhere"}
+	case "list":
+		blocks = []string{"list", "elsewhere"}
+	case "lines":
+		blocks = []string{"elsewhere"}
+	}
+	for _, block := range blocks {
+		if err := t.ExecuteTemplate(b, block, v); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // write answers with a body, compressed where that helps. (What is compressed together with a reader's words is

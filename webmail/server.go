@@ -19,11 +19,13 @@ import (
 
 // Server is the webmail. It is an http.Handler; Close ends its open event streams.
 type Server struct {
-	o       Options
-	handler http.Handler
-	assets  *assets
-	pages   map[string]map[string]*template.Template // by language, by name
-	streams streams
+	o        Options
+	handler  http.Handler
+	assets   *assets
+	pages    map[string]map[string]*template.Template // by language, by name
+	streams  streams
+	views    chan struct{} // one for each message that is being taken apart
+	undoable recentDrafts  // what can be taken back
 
 	// viewer says who asks: nil for nobody. It is the only door: all rules build on what it returns.
 	viewer func(*http.Request) (*viewer, error)
@@ -39,7 +41,7 @@ func New(o Options) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{o: o}
+	s := &Server{o: o, views: make(chan struct{}, parallelViews)}
 	s.streams.limits(o.Limits)
 	s.viewer = func(*http.Request) (*viewer, error) { return nil, nil }
 	var err error

@@ -109,3 +109,18 @@ func dayNumber(t time.Time) int {
 	y, m, d := t.Date()
 	return int(time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Unix() / 86400)
 }
+
+// Weekday is the name of a day of the week.
+func (w *Words) Weekday(d time.Weekday) string { return calendarOf(w.lang).days[d] }
+
+// Month is the short name of t's month, in t's own zone: "Nov".
+func (w *Words) Month(t time.Time) string {
+	c := calendarOf(w.lang)
+	if len(c.short) == 12 {
+		return c.short[t.Month()-1]
+	}
+	return c.write("{m}月", t)
+}
+
+// DayOfMonth is the number of t's day, in t's own zone: "21".
+func (w *Words) DayOfMonth(t time.Time) string { return fmt.Sprint(t.Day()) }

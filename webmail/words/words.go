@@ -112,9 +112,9 @@ func (w *Words) T(key string, args ...any) string {
 	return strings.NewReplacer(pairs...).Replace(forms[form])
 }
 
-// plural is the CLDR category of n; French counts 0 and 1 as one, Japanese has a single form.
+// plural is the CLDR category of n; French counts 0 as one too. Japanese needs no form for one, but may have it.
 func plural(lang string, n int64) string {
-	if lang != "ja" && (n == 1 || n == 0 && lang == "fr") {
+	if n == 1 || n == 0 && lang == "fr" {
 		return "one"
 	}
 	return "other"
