@@ -90,6 +90,7 @@ type App struct {
 	submit   *submit.Service
 	picture  *picture
 	web      *web
+	reloaded chan struct{} // a reload has changed the configuration
 }
 
 // New returns a node that is not started.
@@ -99,7 +100,7 @@ func New(o Options) (*App, error) {
 	}
 	a := &App{o: o, log: o.Log, reg: prometheus.NewRegistry(), started: time.Now(), self: rand.Text()}
 	a.life = &lifecycle{log: o.Log, failed: make(chan error, 1)}
-	a.keys, a.web, a.picture = newKeys(), &web{}, newPicture(a)
+	a.keys, a.web, a.picture, a.reloaded = newKeys(), &web{}, newPicture(a), make(chan struct{}, 1)
 	a.cfg.Store(o.Config)
 	a.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return a, nil

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -42,6 +43,10 @@ func (a *App) Reload(ctx context.Context, by string) (*admin.Reloaded, error) {
 		return nil, err
 	}
 	a.cfg.Store(next)
+	select {
+	case a.reloaded <- struct{}{}:
+	default: // it has been told already
+	}
 	a.log.Info("reloaded", "by", by, "changed", out.Changed, "needs_restart", out.Restart)
 	return out, nil
 }
@@ -102,11 +107,18 @@ func (a *App) apply(old, next *config.Config) error {
 	if err != nil {
 		return err
 	}
+	sending, err := submitConfig(next)
+	if err != nil {
+		return err
+	}
 	if err := a.monitor.SetConfig(domains); err != nil {
 		return admin.Errorf(admin.KindUsage, "mend it and reload again", "the primaries were refused, everything stays as it was: %w", err)
 	}
 	if err := a.pass.SetConfig(passDomains(next)); err != nil {
 		return a.undo(was, err)
+	}
+	if err := a.submit.SetConfig(sending); err != nil {
+		return errors.Join(a.undo(was, err), a.pass.SetConfig(passDomains(old)))
 	}
 	a.engine.SetConfig(replayConfig(next))
 	a.certs.source.Store(source)
@@ -153,8 +165,18 @@ func diff(old, next *config.Config) (changed, restart []string) {
 		return []string{"unknown"}, nil
 	}
 	changed = []string{}
-	if !reflect.DeepEqual(old.Notify, next.Notify) { // its secrets look alike in the maps
+	// Secrets look alike in the maps.
+	if !reflect.DeepEqual(old.Notify, next.Notify) {
 		changed = append(changed, "notify")
+	}
+	if old.Smarthost.Password != next.Smarthost.Password {
+		changed = append(changed, "smarthost.password")
+	}
+	for i := range next.Domains {
+		d := &next.Domains[i]
+		if was, ok := old.Domain(d.Name); ok && was.Submission.Password != d.Submission.Password {
+			changed = append(changed, "domain "+d.Name+" (submission.password)")
+		}
 	}
 	walk("", x, y, func(key string) {
 		for _, r := range needRestart() {

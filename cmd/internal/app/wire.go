@@ -272,6 +272,7 @@ func (a *App) dialTo(ctx context.Context, hostport string) (*smtpc.Conn, error) 
 // startLoops starts what runs by itself.
 func (a *App) startLoops(context.Context) error {
 	a.life.run("cluster key", a.findKey)
+	a.life.run("copy of the configuration", a.keepConfig)
 	a.life.run("index follower", a.watch.follow)
 	a.life.run("outages as people see them", a.picture.run)
 	a.life.run("health", func(ctx context.Context) error {

@@ -1,0 +1,58 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func TestRevealIsReadBackTheSame(t *testing.T) {
+	c, err := parse("r.toml", []byte(`
+hostname = "mx2.example.com"
+[notify]
+url = "https://hooks.example.net/secret-hook"
+[webmail]
+listen = ["0.0.0.0:443"]
+[smarthost]
+host = "smtp.example.net"
+user = "relay"
+password = "secret-one"
+[[domain]]
+name = "example.com"
+primary = ["mail.example.com:25"]
+[domain.submission]
+host = "submission.example.com"
+user = "relay"
+password = "secret-two"
+[[domain]]
+name = "example.org"
+primary = ["mx"]
+[domain.retention]
+parked = "2d"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := c.Reveal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"secret-hook", "secret-one", "secret-two"} {
+		if !strings.Contains(text, secret) {
+			t.Errorf("%s is missing", secret)
+		}
+	}
+	again, err := parse("r.toml", []byte(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if diff := cmp.Diff(c, again, cmpopts.IgnoreFields(Config{}, "lines"), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("(-before +after):\n%s", diff)
+	}
+	var shown strings.Builder
+	if err := c.Write(&shown); err != nil || strings.Contains(shown.String(), "secret-") {
+		t.Errorf("what is shown has secrets in it: %v", err)
+	}
+}
