@@ -12,8 +12,9 @@ import (
 
 // Limits of an import.
 const (
-	importMax  = 50_000 // rows
-	groupDepth = 20     // groups within groups
+	importMax  = 50_000    // rows
+	groupDepth = 20        // groups within groups
+	groupWork  = 5_000_000 // members looked at, those of groups within groups each time
 )
 
 // Kinds of row.
@@ -76,6 +77,7 @@ type importing struct {
 	aliasOf map[string]string // alias -> person, as the file says
 	taken   map[string]string // address -> account, as it will be
 	noted   map[Note]bool
+	looked  int // members, see groupWork
 }
 
 // planned is a person of the file, its rows put together.
@@ -201,6 +203,10 @@ func (im *importing) groupsInOrder() []string {
 func (im *importing) expandRow(row *Row, seen map[string]bool, depth int) []string {
 	var list []string
 	for _, m := range row.Members {
+		if im.looked++; im.looked > groupWork {
+			im.note(Row{}, false, "there are too many groups within groups; members were left out")
+			return list
+		}
 		address, err := Normal(m)
 		switch {
 		case err != nil:

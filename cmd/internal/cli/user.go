@@ -168,6 +168,14 @@ func newUserList(c *command) *cobra.Command {
 	return cmd
 }
 
+// people is how many: "1 person", "412 people".
+func people(n int) string {
+	if n == 1 {
+		return "1 person"
+	}
+	return thousands(int64(n)) + " people"
+}
+
 // few is a list in a column: the first, and how many more.
 func few(list []string) string {
 	switch len(list) {
@@ -181,7 +189,10 @@ func few(list []string) string {
 
 // signsIn is by what a person signs in, or why not.
 func signsIn(u admin.User) string {
-	if len(u.Ready.Ways) == 0 {
+	switch {
+	case u.Deleted || u.Disabled:
+		return u.Ready.Why
+	case len(u.Ready.Ways) == 0:
 		return "NOTHING: " + u.Ready.Why
 	}
 	var list []string

@@ -124,7 +124,7 @@ func (c *command) printImport(res *accounts.ImportResult, r admin.UserImport) er
 	}
 	fmt.Fprintf(c.Out, "%s %sadded, %s %schanged, %s as before", thousands(int64(len(res.Added))), would, thousands(int64(len(res.Changed))), would, thousands(int64(res.Same)))
 	if res.Groups > 0 {
-		fmt.Fprintf(c.Out, "; %s", plural(int64(res.Groups), "group or shared mailbox"))
+		fmt.Fprintf(c.Out, "; %s", plural(int64(res.Groups), "group"))
 	}
 	if skipped > 0 {
 		fmt.Fprintf(c.Out, "; %s", c.paint(styleAmber, fmt.Sprintf("%s not taken over", plural(int64(skipped), "line"))))
@@ -146,7 +146,7 @@ func (c *command) printImport(res *accounts.ImportResult, r admin.UserImport) er
 		fmt.Fprintf(c.Out, "  and %d more; see --json\n", more)
 	}
 	if n := len(res.Absent); n > 0 {
-		fmt.Fprintf(c.Out, "%s here that the file doesn't have; nothing was done to %s: %s\n", plural(int64(n), "person"), themOrIt(n), someOf(res.Absent, 5))
+		fmt.Fprintf(c.Out, "%s here that the file doesn't have; nothing was done to %s: %s\n", people(n), themOrIt(n), someOf(res.Absent, 5))
 	}
 	switch {
 	case res.DryRun:
@@ -238,7 +238,7 @@ practice. --missing invites those who have no device yet.`,
 					t.add(col(one.Address), styled(styleRed, clean(one.Error)))
 				}
 			}
-			fmt.Fprintf(c.Out, "%s invited\n", plural(int64(len(list)-failed), "account"))
+			fmt.Fprintf(c.Out, "%s invited\n", people(len(list)-failed))
 			if failed > 0 {
 				fmt.Fprintf(c.Out, "%d not:\n", failed)
 				t.print(c.Out)

@@ -146,7 +146,7 @@ The codes of a sheet can't be shown again, and a new sheet makes the old one voi
 				return c.nobody(r, "everybody has codes left")
 			}
 			if r.All && who.Replaced > 0 {
-				if err := c.confirm(yes, "this makes %s void that people may have", plural(int64(who.Replaced), "sheet")); err != nil {
+				if err := c.confirm(yes, "%s that people may have on paper would be void", plural(int64(who.Replaced), "sheet")); err != nil {
 					return err
 				}
 			}
@@ -194,7 +194,7 @@ type codeOutput struct {
 // make opens the files before there are codes, so that none are made in vain.
 func (o *codeOutput) make(cmd *cobra.Command, c *command, client *admin.Client, r admin.UserSelect, n int) error {
 	if o.html == "" && o.csv == "" && !c.common.json && n > codesShown {
-		return admin.Errorf(admin.KindUsage, "add --html codes.html for cards to print, or --csv codes.csv", "codes for %s don't fit on a screen", plural(int64(n), "person"))
+		return admin.Errorf(admin.KindUsage, "add --html codes.html for cards to print, or --csv codes.csv", "codes for %s don't fit on a screen", people(n))
 	}
 	html, err := c.secretFile(o.html)
 	if err != nil {
@@ -247,7 +247,7 @@ func (c *command) printCodes(made *admin.UserSheets, o codeOutput) {
 		}
 		fmt.Fprintln(to)
 	} else {
-		fmt.Fprintf(to, "codes made for %s\n", plural(int64(len(made.Sheets)), "account"))
+		fmt.Fprintf(to, "codes made for %s\n", people(len(made.Sheets)))
 	}
 	if made.Replaced > 0 {
 		fmt.Fprintf(to, "%s made before %s void now\n", plural(int64(made.Replaced), "sheet"), isAre(made.Replaced))
@@ -319,7 +319,7 @@ To open it is not enough to use it up: the page asks for a press on a button.`,
 				if err != nil {
 					return err
 				}
-				if err := c.confirm(yes, "this makes links for %s", plural(int64(len(who)), "account")); err != nil {
+				if err := c.confirm(yes, "this makes links for %s, each of which signs somebody in", people(len(who))); err != nil {
 					return err
 				}
 			}
@@ -346,7 +346,7 @@ To open it is not enough to use it up: the page asks for a press on a button.`,
 
 func (c *command) printLinks(links []admin.UserLink, asCSV, void bool) error {
 	if void {
-		fmt.Fprintf(c.Out, "the links of %s are void\n", plural(int64(len(links)), "account"))
+		fmt.Fprintf(c.Out, "the links of %s are void\n", people(len(links)))
 		return nil
 	}
 	if asCSV {
