@@ -35,6 +35,7 @@ type Limits struct {
 	Bulk    int           // entries in one bulk action; default 500
 	Form    int64         // octets of a form without files; default 1 MB
 	Zip     int64         // octets of all attachments in one zip, decoded; default 200 MB
+	Message int64         // octets of a message that is sent, its attachments encoded; default 25 MB
 }
 
 // withDefaults fills in what is zero.
@@ -52,6 +53,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Form == 0 {
 		l.Form = 1 << 20
+	}
+	if l.Message == 0 {
+		l.Message = 25e6
 	}
 	if l.Zip == 0 {
 		l.Zip = 200 << 20

@@ -34,6 +34,10 @@ func (s *Server) routes() []route {
 	return slices.Concat(
 		s.baseRoutes(),
 		s.readRoutes(),
+		s.signInRoutes(),
+		s.securityRoutes(),
+		s.writeRoutes(),
+		s.settingsRoutes(),
 	)
 }
 

@@ -11,6 +11,7 @@ import (
 	"mime"
 	"mime/quotedprintable"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -182,13 +183,18 @@ func (a Attachment) write(out io.Writer) error {
 // contentType returns a media type that may be written. Composite ones are left to those who build
 // them: message/rfc822 must not be encoded (RFC 2046 5.2.1), and a whole message is attached as a file.
 func contentType(s string) string {
-	t, _, err := mime.ParseMediaType(s)
+	t, params, err := mime.ParseMediaType(s)
 	top, sub, ok := strings.Cut(t, "/")
 	if err != nil || !ok || sub == "" || top == "multipart" || top == "message" || len(t) > 100 {
 		return "application/octet-stream"
 	}
+	if charset := params["charset"]; top == "text" && charsetName.MatchString(charset) {
+		return t + "; charset=" + charset
+	}
 	return t
 }
+
+var charsetName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,40}$`)
 
 // FileName returns the name of an attachment as it is written: one that is safe in every file system
 // and hides nothing, its ending kept when it must be cut.
