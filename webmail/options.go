@@ -17,6 +17,7 @@ type Options struct {
 	Accounts *accounts.Directory
 	Sender   Sender
 	Outages  Outages
+	SignIn   SignIn   // without it nobody can sign in
 	Names    []string // host names that the webmail answers to, without port; none means any
 	Secure   bool     // reached over https; false only on loopback with --dev
 	Contact  string   // whom to call, as the admin wrote it ("IT, extension 100"); may be empty

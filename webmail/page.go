@@ -59,12 +59,14 @@ func loadPages(files fs.FS, a *assets) (map[string]map[string]*template.Template
 // funcs are the functions of the templates, beside those of html/template.
 func funcs(a *assets, w *words.Words) template.FuncMap {
 	return template.FuncMap{
-		"t":      w.T,
-		"size":   w.Size,
-		"number": func(n int) string { return w.Number(int64(n)) },
-		"static": a.url,
-		"icon":   icon,
-		"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"t":       w.T,
+		"size":    w.Size,
+		"number":  func(n int) string { return w.Number(int64(n)) },
+		"static":  a.url,
+		"icon":    icon,
+		"tint":    tint,
+		"initial": initial,
+		"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		// dict makes the argument of a part: {{template "x" (dict "Item" . "Box" $.Data.Box)}}
 		"dict": func(pairs ...any) (map[string]any, error) {
 			if len(pairs)%2 != 0 {

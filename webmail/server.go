@@ -24,6 +24,7 @@ type Server struct {
 	assets   *assets
 	pages    map[string]map[string]*template.Template // by language, by name
 	streams  streams
+	failures failures      // failed sign-ins that were noted
 	views    chan struct{} // one for each message that is being taken apart
 	undoable recentDrafts  // what can be taken back
 
@@ -44,6 +45,9 @@ func New(o Options) (*Server, error) {
 	s := &Server{o: o, views: make(chan struct{}, parallelViews)}
 	s.streams.limits(o.Limits)
 	s.viewer = func(*http.Request) (*viewer, error) { return nil, nil }
+	if !o.SignIn.missing() {
+		s.viewer = s.viewerFrom
+	}
 	var err error
 	if s.assets, err = loadAssets(ui.Files); err != nil {
 		return nil, fmt.Errorf("webmail: %w", err)

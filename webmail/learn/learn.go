@@ -143,7 +143,9 @@ func (l *Learner) Verify(ctx context.Context, account, password string) error {
 	case errors.Is(err, errRefused):
 		return l.refused(ctx, account, password)
 	}
-	back()
+	if asking.Err() == nil {
+		back() // a server that is silent for so long may be about to refuse
+	}
 	l.o.Log.Warn("the primary can't be asked for a password", "server", server.address(), "err", err)
 	return l.remembered(ctx, account, password)
 }

@@ -113,6 +113,9 @@ func (s *Sessions) Lookup(token string) (Session, bool) {
 	return found, true
 }
 
+// Check is Lookup without counting as a use.
+func (s *Sessions) Check(token string) (Session, bool) { return s.Peek(idOf(token)) }
+
 // Peek is Lookup without counting as a use, and by id.
 func (s *Sessions) Peek(id string) (Session, bool) {
 	s.mu.Lock()
