@@ -22,12 +22,12 @@ func Calendar(ctx context.Context, p *Part) ([]Invitation, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := calendar{method: strings.ToUpper(oneLine(p.params["method"])), zones: map[string]*zone{}, locations: map[string]*time.Location{}}
+	c := calendar{method: calendarWord(p.params["method"]), zones: map[string]*zone{}, locations: map[string]*time.Location{}}
 	lines := unfoldCalendar(l.text)
 	c.readZones(lines)
 	c.read(lines)
 	for i := range c.events {
-		c.events[i].Method = cutValid(c.method, 20)
+		c.events[i].Method = c.method
 	}
 	return c.events, nil
 }
@@ -121,7 +121,7 @@ func (c *calendar) read(lines []property) {
 			event = nil
 		case event == nil:
 			if p.name == "METHOD" {
-				c.method = strings.ToUpper(oneLine(p.value))
+				c.method = calendarWord(p.value)
 			}
 		case depth > 0:
 		case p.name == "DURATION":

@@ -11,14 +11,19 @@ import (
 // Open returns the decoded octets of p, at most Limits.Decoded of them. Damage is passed over, never an error;
 // reading fails only when the message can't be read or ctx ends.
 func (p *Part) Open(ctx context.Context) io.Reader {
+	return p.open(ctx, p.limits.Scan)
+}
+
+// open reads at most so many encoded octets: some decode to nothing.
+func (p *Part) open(ctx context.Context, raw int64) io.Reader {
 	if p.decoded != nil {
 		return io.LimitReader(&ctxReader{ctx, bytes.NewReader(p.decoded)}, p.limits.Decoded)
 	}
 	if p.body == nil {
 		return bytes.NewReader(nil)
 	}
-	raw := &ctxReader{ctx, io.NewSectionReader(p.body, 0, p.body.Size())}
-	return io.LimitReader(decoder(raw, p.encoding), p.limits.Decoded)
+	encoded := &ctxReader{ctx, io.NewSectionReader(p.body, 0, min(p.body.Size(), raw))}
+	return io.LimitReader(decoder(encoded, p.encoding), p.limits.Decoded)
 }
 
 // ctxReader ends when its context does.
@@ -157,7 +162,10 @@ type qpReader struct {
 
 func (d *qpReader) Read(b []byte) (int, error) {
 	for len(d.line) == 0 {
-		raw, err := d.r.Peek(d.r.Size())
+		raw, err := d.r.Peek(max(d.r.Buffered(), 1))
+		if bytes.IndexByte(raw, '\n') < 0 {
+			raw, err = d.r.Peek(d.r.Size())
+		}
 		if len(raw) == 0 {
 			return 0, err
 		}

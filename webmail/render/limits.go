@@ -32,7 +32,7 @@ func DefaultLimits() Limits {
 		Decoded:     256 << 20,
 		Nested:      16 << 20,
 		Text:        1 << 20,
-		HTML:        4 << 20,
+		HTML:        2 << 20,
 		Elements:    50_000,
 		Image:       8 << 20,
 		Images:      16 << 20,

@@ -18,7 +18,7 @@ type loaded struct {
 // load decodes at most that many octets of p and makes UTF-8 with \n of them.
 func load(ctx context.Context, p *Part, most int64) (loaded, error) {
 	var l loaded
-	b, err := io.ReadAll(io.LimitReader(p.Open(ctx), most+1))
+	b, err := io.ReadAll(io.LimitReader(p.open(ctx, 4*most+64<<10), most+1))
 	if err != nil {
 		return l, err
 	}

@@ -92,7 +92,7 @@ const (
 	OddHeader       = "header"        // lines that are no header fields were passed over
 	OddNoHeader     = "no-header"     // there is no header at all
 	OddHeaderSize   = "header-size"   // the header was too long and was cut
-	OddBoundary     = "boundary"      // a multipart without its boundary, or without its end
+	OddBoundary     = "boundary"      // a multipart without its boundary
 	OddParts        = "parts"         // more parts than the limit: the rest is not shown
 	OddDepth        = "depth"         // nested deeper than the limit: not opened
 	OddSize         = "size"          // larger than is looked through
@@ -104,6 +104,6 @@ const (
 	OddDuplicate    = "duplicate"     // a field that may be there once is there more often: the first counts
 	OddCut          = "cut"           // the text was too long and was cut
 	OddHTML         = "html"          // HTML that can't be read as such: its text is shown
-	OddTruncated    = "truncated"     // the message ends in the middle
+	OddTruncated    = "truncated"     // a multipart doesn't end: the rest of the message may be lost
 	OddExternalBody = "external-body" // a part that is elsewhere: never fetched
 )

@@ -106,9 +106,6 @@ func (p *parser) part(s *source, at place, h header) (*Part, delimiter, error) {
 	p.describe(part, h.fields, at.digest)
 	if h.ended != nil {
 		part.body = io.NewSectionReader(s.r, h.body, 0)
-		if h.ended.start == s.end {
-			p.note(OddTruncated, at.id, "")
-		}
 		return part, *h.ended, nil
 	}
 	at.pos = h.body
@@ -194,22 +191,22 @@ func (p *parser) multipart(s *source, at place, part *Part) (d delimiter, ok boo
 	at.depth++
 	at.digest = part.Type == "multipart/digest"
 	outer := at.around
-	at.around = append(slices.Clip(outer), boundary)
+	at.around = outer.with(boundary)
 	d, err = s.next(at.pos, at.around)
 	if err != nil {
 		return d, false, err
 	}
-	if d.level != len(outer) || d.last {
+	if d.level != outer.depth || d.last {
 		return p.wrongBoundary(s, at, part, d, boundary, outer)
 	}
-	d, err = p.children(s, at, part, d)
+	d, err = p.children(s, at, part, d, outer)
 	return d, true, err
 }
 
 // wrongBoundary is for a multipart in which its boundary doesn't occur: another one is looked for, a few times.
 func (p *parser) wrongBoundary(s *source, at place, part *Part, d delimiter, boundary string, outer boundaries) (delimiter, bool, error) {
 	p.note(OddBoundary, part.ID, "")
-	if d.last && d.level == len(outer) { // "--x--" at once: an empty multipart
+	if d.last && d.level == outer.depth { // "--x--" at once: an empty multipart
 		var err error
 		if d, err = s.next(d.next, outer); err != nil {
 			return d, false, err
@@ -223,18 +220,18 @@ func (p *parser) wrongBoundary(s *source, at place, part *Part, d delimiter, bou
 	if other == "" || other == boundary {
 		return d, false, nil
 	}
-	at.around = append(slices.Clip(outer), other)
+	at.around = outer.with(other)
 	d, err := s.next(at.pos, at.around)
-	if err != nil || d.level != len(outer) || d.last {
+	if err != nil || d.level != outer.depth || d.last {
 		return d, false, err
 	}
-	d, err = p.children(s, at, part, d)
+	d, err = p.children(s, at, part, d, outer)
 	return d, true, err
 }
 
 // children reads parts from the delimiter d on, to the one that ends the multipart's surroundings.
-func (p *parser) children(s *source, at place, part *Part, d delimiter) (delimiter, error) {
-	own := len(at.around) - 1
+func (p *parser) children(s *source, at place, part *Part, d delimiter, outer boundaries) (delimiter, error) {
+	own := at.around.depth - 1
 	for n := 1; d.level == own && !d.last; n++ {
 		if p.parts >= p.l.Parts {
 			if !p.full {
@@ -257,10 +254,10 @@ func (p *parser) children(s *source, at place, part *Part, d delimiter) (delimit
 		d = next
 	}
 	if d.level == own { // what follows the last delimiter is for nobody (RFC 2046 5.1.1)
-		return s.next(d.next, at.around[:own])
+		return s.next(d.next, outer)
 	}
 	if !p.full {
-		p.note(OddBoundary, part.ID, "")
+		p.note(OddTruncated, "", "")
 	}
 	return d, nil
 }

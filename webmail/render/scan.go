@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 )
 
 const (
@@ -59,26 +60,38 @@ type delimiter struct {
 	next  int64 // of the line after it
 }
 
-// boundaries are those of the multiparts that are open, outermost first.
-type boundaries []string
+// boundaries are those of the multiparts that are open.
+type boundaries struct {
+	levels map[string]int // the innermost where one is used twice
+	depth  int
+}
 
-// match says which of them the line (without its end) is a delimiter of, the innermost first.
+// with adds one inside of the others.
+func (b boundaries) with(boundary string) boundaries {
+	levels := maps.Clone(b.levels)
+	if levels == nil {
+		levels = map[string]int{}
+	}
+	levels[boundary] = b.depth
+	return boundaries{levels, b.depth + 1}
+}
+
+// match says whether the line (without its end) is a delimiter, and of which level.
 func (b boundaries) match(line []byte) (level int, last, ok bool) {
 	rest, ok := bytes.CutPrefix(line, []byte("--"))
-	if !ok {
+	if !ok || b.depth == 0 {
 		return 0, false, false
 	}
 	rest = bytes.TrimRight(rest, " \t\r")
 	if len(rest) == 0 || len(rest) > maxBoundary+2 {
 		return 0, false, false
 	}
-	text, dashes := bytes.CutSuffix(rest, []byte("--"))
-	for i := len(b) - 1; i >= 0; i-- {
-		if string(rest) == b[i] {
-			return i, false, true
-		}
-		if dashes && string(text) == b[i] {
-			return i, true, true
+	if level, ok = b.levels[string(rest)]; ok {
+		return level, false, true
+	}
+	if text, dashes := bytes.CutSuffix(rest, []byte("--")); dashes {
+		if level, ok = b.levels[string(text)]; ok {
+			return level, true, true
 		}
 	}
 	return 0, false, false
@@ -87,7 +100,7 @@ func (b boundaries) match(line []byte) (level int, last, ok bool) {
 // next returns the first delimiter at or after pos, which is the start of a line.
 func (s *source) next(pos int64, b boundaries) (delimiter, error) {
 	end := delimiter{level: -1, start: s.end, next: s.end}
-	if len(b) == 0 {
+	if b.depth == 0 {
 		return end, nil
 	}
 	for first := true; ; first = false {

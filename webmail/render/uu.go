@@ -9,7 +9,10 @@ import (
 	"strings"
 )
 
-const maxUU = 20 // files in one text
+const (
+	maxUU     = 20      // files in one text
+	maxUUText = 6 << 20 // octets of a text that is looked through for them
+)
 
 // uuReader decodes the lines between "begin" and "end" of uuencoded octets.
 type uuReader struct {
@@ -98,41 +101,48 @@ func cutUU(text string) (rest string, files []uuFile) {
 		return text, nil
 	}
 	var out strings.Builder
-	lines := strings.SplitAfter(text, "\n")
-	for i := 0; i < len(lines); i++ {
-		line := strings.TrimRight(lines[i], "\r\n")
+	for text != "" {
+		line, after := cutLine(text)
 		name, ok := uuBegin(line)
-		if !ok || len(files) >= maxUU {
-			out.WriteString(lines[i])
-			continue
-		}
-		var octets []byte
-		end := -1
-		for j := i + 1; j < len(lines); j++ {
-			line := strings.TrimRight(lines[j], "\r\n")
-			if line == "end" {
-				end = j
-				break
+		if ok && len(files) < maxUU {
+			if octets, end, ok := uuBlock(after); ok {
+				files = append(files, uuFile{name, octets})
+				text = end
+				continue
 			}
-			if !uuPlausible(line) {
-				break
-			}
-			octets = append(octets, uuLine([]byte(line))...)
 		}
-		if end < 0 || len(octets) == 0 {
-			out.WriteString(lines[i])
-			continue
-		}
-		files = append(files, uuFile{name, octets})
-		i = end
+		out.WriteString(text[:len(text)-len(after)])
+		text = after
 	}
 	return out.String(), files
+}
+
+// uuBlock decodes what follows a "begin" line, up to its "end".
+func uuBlock(text string) (octets []byte, rest string, ok bool) {
+	for text != "" {
+		line, after := cutLine(text)
+		if line == "end" {
+			return octets, after, len(octets) > 0
+		}
+		if !uuPlausible(line) {
+			break
+		}
+		octets = append(octets, uuLine([]byte(line))...)
+		text = after
+	}
+	return nil, "", false
+}
+
+// cutLine takes a line off the front of text, without its end.
+func cutLine(text string) (line, rest string) {
+	line, rest, _ = strings.Cut(text, "\n")
+	return strings.TrimSuffix(line, "\r"), rest
 }
 
 // openUU finds uuencoded files in a text part; they become files of it.
 func (p *parser) openUU(ctx context.Context, part *Part) error {
 	left := p.l.Nested - p.nested
-	if left <= 0 || part.Size > left || part.encoding == "base64" || part.encoding == "quoted-printable" {
+	if part.Size > min(left, maxUUText) || part.encoding == "base64" || part.encoding == "quoted-printable" {
 		return nil
 	}
 	s := newSource(ctx, part.body, part.body.Size())
