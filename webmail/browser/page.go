@@ -281,3 +281,18 @@ func exception(d *runtime.ExceptionDetails) string {
 	}
 	return d.Text
 }
+
+// Cookie sets a cookie for an address.
+func (p *Page) Cookie(url, name, value string) {
+	p.t.Helper()
+	_, err := chromedp.Call(p.ctx, network.SetCookie, network.SetCookieParams{URL: url, Name: name, Value: value})
+	p.must(err, "setting a cookie")
+}
+
+// Wide is how many pixels wide the page is, with what would have to be scrolled to sideways.
+func (p *Page) Wide() int {
+	p.t.Helper()
+	var n int
+	p.Eval("document.documentElement.scrollWidth", &n)
+	return n
+}

@@ -1,5 +1,5 @@
 // Package browser runs Debian's Chromium for tests: pages at the sizes that people have, light and dark, with
-// and without JavaScript; their network log, dialogs and errors; screenshots; and axe-core. Only tests import it.
+// and without JavaScript; their network log, dialogs and errors; screenshots; and axe-core. Only tests import it, those of webmail and of cmd.
 //
 // Nothing that Chromium asks for outside this machine leaves it: all but loopback goes to a proxy of our own, which answers
 // nothing and notes what was wanted (Browser.Escapes).
