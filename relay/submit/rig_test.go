@@ -3,6 +3,7 @@ package submit
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -41,6 +42,8 @@ type rig struct {
 	options Options
 	stop    []func()
 	running func() // ends Run, nil: it doesn't run
+
+	stopFollow func() // ends following, and closes the index
 }
 
 func newRig(t testing.TB, so sink.Options, change ...func(*Options)) *rig {
@@ -119,7 +122,7 @@ func (r *rig) open() {
 	followed := make(chan struct{})
 	go func() {
 		defer close(followed)
-		if err := r.spool.Follow(ctx, r.index); err != nil && ctx.Err() == nil {
+		if err := r.spool.Follow(ctx, r.index); err != nil && ctx.Err() == nil && !errors.Is(err, spool.ErrClosed) {
 			r.t.Error(err)
 		}
 	}()
@@ -128,17 +131,20 @@ func (r *rig) open() {
 	if r.service, err = New(o); err != nil {
 		r.t.Fatal(err)
 	}
+	r.stopFollow = func() {
+		cancel()
+		<-followed
+		if err := r.index.Close(); err != nil {
+			r.t.Error(err)
+		}
+	}
 	r.stop = []func(){func() {
 		ctx, end := context.WithTimeout(context.Background(), 10*time.Second)
 		defer end()
 		if err := r.spool.Close(ctx); err != nil {
 			r.t.Error(err)
 		}
-		cancel()
-		<-followed
-		if err := r.index.Close(); err != nil {
-			r.t.Error(err)
-		}
+		r.stopFollow()
 	}}
 }
 
