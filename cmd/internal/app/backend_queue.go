@@ -23,6 +23,9 @@ func (b *backend) List(ctx context.Context, f index.Filter) ([]spool.Pair, index
 	if pairs == nil {
 		pairs = []spool.Pair{}
 	}
+	for i := range pairs {
+		b.veil(&pairs[i])
+	}
 	return pairs, next, err
 }
 
@@ -34,12 +37,21 @@ func (b *backend) Show(ctx context.Context, id string) (*index.View, error) {
 		return nil, admin.Errorf(admin.KindNotFound, "see `restante queue list --state all`", "there is no entry %q", id)
 	case errors.Is(err, index.ErrAmbiguous):
 		return nil, admin.Errorf(admin.KindUsage, "write more of the id", "more than one entry begins with %q", id)
+	case err != nil:
+		return nil, err
 	}
-	return v, err
+	v.Entry = b.veilEntry(v.Entry)
+	for i := range v.Pairs {
+		b.veil(&v.Pairs[i])
+	}
+	return v, nil
 }
 
 // Raw implements admin.Backend.
 func (b *backend) Raw(ctx context.Context, by, id string, w io.Writer) error {
+	if err := b.mayRead(); err != nil {
+		return err
+	}
 	v, err := b.Show(ctx, id)
 	if err != nil {
 		return err
@@ -56,6 +68,7 @@ func (b *backend) Raw(ctx context.Context, by, id string, w io.Writer) error {
 	if err := b.spool.Record(ctx, opened); err != nil {
 		b.spool.Note(opened) // written when the store is back
 	}
+	b.tellReaders(e, by, "opened")
 	b.log.Info("content read", "id", e.ID, "by", by)
 	r := body.Reader()
 	if _, err := r.Seek(int64(e.TraceSize), io.SeekStart); err != nil {
@@ -78,6 +91,9 @@ func (b *backend) fetch(ctx context.Context, id string, loc spool.Location) (*sp
 
 // Export implements admin.Backend.
 func (b *backend) Export(ctx context.Context, by string, r admin.ExportRequest, w io.Writer) error {
+	if err := b.mayRead(); err != nil {
+		return err
+	}
 	x := &exporter{b: b, by: by, tar: tar.NewWriter(w), seen: map[string]struct{}{}}
 	if len(r.IDs) > 0 {
 		for _, id := range r.IDs {
@@ -139,6 +155,7 @@ func (x *exporter) add(ctx context.Context, p spool.Pair) error {
 		return fmt.Errorf("export: %w", err)
 	}
 	x.b.spool.Note(spool.Event{Type: spool.Opened, Entry: e.ID, By: x.by, Reason: "export"})
+	x.b.tellReaders(e, x.by, "download")
 	if _, err := io.Copy(x.tar, body.Reader()); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}

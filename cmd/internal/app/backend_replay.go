@@ -95,6 +95,11 @@ func (b *backend) ReplayRun(ctx context.Context, by string, s admin.Selection, p
 		}
 		sel.Domain = name
 	}
+	if s.To != "" { // its messages can be read there
+		if err := b.mayRead(); err != nil {
+			return nil, err
+		}
+	}
 	out := &admin.RunResult{DryRun: s.DryRun}
 	sum, err := b.engine.RunOnce(ctx, sel, func(p replay.Progress) {
 		if s.DryRun && p.Entry != "" && len(out.Pairs) < mostListed {
@@ -121,6 +126,7 @@ func (b *backend) pair(ctx context.Context, entry, address string) spool.Pair {
 	if v, err := b.index.Entry(ctx, entry); err == nil {
 		for _, p := range v.Pairs {
 			if p.Address == address {
+				b.veil(&p)
 				return p
 			}
 		}

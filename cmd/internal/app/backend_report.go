@@ -133,5 +133,8 @@ func headOf(heads []index.Head) string {
 
 // ReportPairs implements admin.Backend.
 func (b *backend) ReportPairs(ctx context.Context, id string, f func(spool.Pair) error) error {
-	return b.each(ctx, index.Filter{Outage: id}, f)
+	return b.each(ctx, index.Filter{Outage: id}, func(p spool.Pair) error {
+		b.veil(&p)
+		return f(p)
+	})
 }
