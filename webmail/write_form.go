@@ -52,7 +52,7 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request, v *viewer, wri
 	n := 0
 	for {
 		p, err := parts.NextPart()
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { //nolint:errorlint // wrapped, it says that the form was cut off
 			break
 		}
 		if n++; err != nil || n > maxFields+compose.MaxAttachments {
