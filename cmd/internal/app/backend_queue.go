@@ -64,11 +64,10 @@ func (b *backend) Raw(ctx context.Context, by, id string, w io.Writer) error {
 		return err
 	}
 	defer body.Close()
-	opened := spool.Event{Type: spool.Opened, Entry: e.ID, By: by}
-	if err := b.spool.Record(ctx, opened); err != nil {
-		b.spool.Note(opened) // written when the store is back
+	read := b.readBy(e, by, "opened", "")
+	if err := b.spool.Record(ctx, read...); err != nil {
+		b.spool.Note(read...) // written when the store is back
 	}
-	b.tellReaders(e, by, "opened")
 	b.log.Info("content read", "id", e.ID, "by", by)
 	r := body.Reader()
 	if _, err := r.Seek(int64(e.TraceSize), io.SeekStart); err != nil {
@@ -154,8 +153,7 @@ func (x *exporter) add(ctx context.Context, p spool.Pair) error {
 	if err := x.tar.WriteHeader(&tar.Header{Name: e.ID + ".eml", Mode: 0o600, Size: body.Size(), ModTime: e.Received, Format: tar.FormatPAX}); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
-	x.b.spool.Note(spool.Event{Type: spool.Opened, Entry: e.ID, By: x.by, Reason: "export"})
-	x.b.tellReaders(e, x.by, "download")
+	x.b.spool.Note(x.b.readBy(e, x.by, "download", "export")...)
 	if _, err := io.Copy(x.tar, body.Reader()); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}

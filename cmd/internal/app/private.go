@@ -37,11 +37,13 @@ func (a *App) veilEntry(e *spool.Entry) *spool.Entry {
 	return &clone
 }
 
-// tellReaders puts an admin's reading of a message onto the activity pages of the people whose mail it is.
-func (a *App) tellReaders(e *spool.Entry, by, what string) {
+// readBy is what the ledger says of an admin's reading of a message: that it was opened, and, for the activity pages of the
+// people whose mail it is, by whom.
+func (a *App) readBy(e *spool.Entry, by, what, reason string) []spool.Event {
+	evs := []spool.Event{{Type: spool.Opened, Entry: e.ID, By: by, Reason: reason}}
 	d := a.web.accounts
 	if d == nil {
-		return
+		return evs
 	}
 	var whose []string
 	note := func(p accounts.Account) {
@@ -61,6 +63,7 @@ func (a *App) tellReaders(e *spool.Entry, by, what string) {
 		note(p)
 	}
 	for _, address := range whose {
-		a.spool.Note(spool.Event{Type: spool.Activity, Address: address, Entry: e.ID, By: by, Data: map[string]any{"what": what}})
+		evs = append(evs, spool.Event{Type: spool.Activity, Address: address, Entry: e.ID, By: by, Data: map[string]any{"what": what}})
 	}
+	return evs
 }

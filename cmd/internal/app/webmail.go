@@ -20,6 +20,7 @@ import (
 	"restante/webmail"
 	"restante/webmail/accounts"
 	"restante/webmail/mailbox"
+	"restante/webmail/session"
 )
 
 // web is the webmail of a node: what people open in a browser, and what stands behind it. All of it but the
@@ -29,6 +30,7 @@ type web struct {
 	redirect  []net.Listener
 	mail      *mailbox.Store
 	accounts  *accounts.Directory
+	sessions  *session.Sessions
 	server    *webmail.Server
 	host      *webhost.Host
 	acme      *webhost.ACME
@@ -125,6 +127,7 @@ func (a *App) fold() spool.Fold {
 func (a *App) accountEvents(evs []spool.Event) {
 	if a.web.accounts != nil {
 		a.web.accounts.Apply(evs)
+		a.web.sessions.Apply(evs)
 	}
 }
 
@@ -146,8 +149,12 @@ func (a *App) makeWeb(ctx context.Context) error {
 		return must("accounts", err)
 	}
 	a.web.accounts.Apply(known)
+	in, err := a.makeSignIn(c, a.web.accounts, known)
+	if err != nil {
+		return err
+	}
 	a.web.server, err = webmail.New(webmail.Options{
-		Mail: a.web.mail, Accounts: a.web.accounts, Sender: &sender{a.submit, a.web.accounts}, Outages: a.picture,
+		Mail: a.web.mail, Accounts: a.web.accounts, Sender: &sender{a.submit, a.web.accounts}, Outages: a.picture, SignIn: in,
 		Names: a.webNames(c), Secure: !c.Dev, Contact: c.Webmail.Contact, Log: a.log, Metrics: a.reg, Version: a.o.Version,
 	})
 	return must("webmail", err)
