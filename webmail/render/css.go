@@ -71,8 +71,8 @@ func tokens(text string) []token {
 		switch kind {
 		case css.ErrorToken:
 			return all
-		case css.CommentToken, css.CDOToken, css.CDCToken:
-			continue
+		case css.CommentToken, css.CDOToken, css.CDCToken: // what they kept apart stays apart
+			kind, data = css.WhitespaceToken, []byte(" ")
 		}
 		all = append(all, token{kind, string(data)})
 	}

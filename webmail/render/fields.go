@@ -195,7 +195,7 @@ func validHost(host string) bool {
 
 // escapeLink percent-encodes what has no place in a URL and leaves the rest as it is.
 func escapeLink(s string) string {
-	const keep = "-._~:/?#[]@!$&'()*+,;=%"
+	const keep = "-._~:/?#[]@!$&()*+,;=%" // and not ', which may be legal but ends too much
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		c := s[i]

@@ -26,7 +26,7 @@ var mayHave = strings.Fields(`align valign bgcolor color bordercolor width heigh
 	start value reversed nowrap noshade size face type rules frame scope role aria-label title abbr summary dir lang id class alt href src target rel`)
 
 var (
-	badCSS    = regexp.MustCompile(`(?i)url|@import|@font|expression|behavior|binding|\\|<|javascript|position:|attr\(|var\(|image-set|content:|cursor|animation|transform`)
+	badCSS    = regexp.MustCompile(`(?i)url\(|@import|@font|expression|behavior|binding|\\|<|javascript|position:|attr\(|var\(|image-set|content:|cursor|animation|transform`)
 	goodImage = regexp.MustCompile(`^data:image/(png|jpeg|gif|webp|bmp);base64,[A-Za-z0-9+/]+=*$`)
 	goodLink  = regexp.MustCompile(`^(https?://[^\s"'<>\\]+|mailto:[^\s"'<>\\]*|#m-[A-Za-z0-9_-]+)$`)
 )
