@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -159,6 +161,9 @@ func (s *Service) configureEngineLocked() {
 	s.engine.SetConfig(replay.Config{Connections: c.Connections, Start: min(2, c.Connections), Rate: c.Rate,
 		BackoffMin: c.RetryMin, BackoffMax: c.RetryMax, GiveUp: c.GiveUp}, list)
 }
+
+// Submissions are the domains that have a submission server.
+func (s *Service) Submissions() []string { return slices.Sorted(maps.Keys(s.config().Submission)) }
 
 // config returns the configuration in force.
 func (s *Service) config() Config {

@@ -15,6 +15,7 @@ import (
 	"io"
 	"time"
 
+	"restante/relay/submit"
 	"restante/spool"
 	"restante/spool/index"
 )
@@ -22,6 +23,7 @@ import (
 // Backend is a running node.
 type Backend interface {
 	UserBackend
+	SendingBackend
 	Status(ctx context.Context) (*Status, error)
 	Reload(ctx context.Context, by string) (*Reloaded, error)
 	Outages(ctx context.Context, domain string) ([]index.Outage, error) // "" for all domains; newest first
@@ -63,6 +65,7 @@ type Status struct {
 	Domains  []DomainStatus `json:"domains"`          // what isn't up first
 	Store    StoreState     `json:"store"`
 	Index    IndexState     `json:"index"`
+	Sending  *submit.Status `json:"sending,omitempty"` // nil: there is neither smarthost nor submission
 	SMTP     SMTPState      `json:"smtp"`
 }
 
@@ -144,6 +147,7 @@ type Report struct {
 	More         bool            `json:"more,omitempty"` // NotDelivered has been cut at 1,000
 	Seconds      float64         `json:"seconds"`        // from opened to closed, or to now
 	Chain        ChainState      `json:"chain"`
+	Sent         submit.Tally    `json:"sent"` // what people of the domain wrote meanwhile
 }
 
 // ChainState says whether the hashes of the streams that hold anything of an outage still lead to one another.

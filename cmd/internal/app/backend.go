@@ -39,6 +39,12 @@ func (b *backend) Status(ctx context.Context) (*admin.Status, error) {
 	if s.Index.Behind, since = b.index.Lag(); !since.IsZero() {
 		s.Index.Since = &since
 	}
+	if c.Smarthost.Host != "" || len(b.submit.Submissions()) > 0 {
+		var err error
+		if s.Sending, err = b.Sending(ctx); err != nil {
+			return nil, fmt.Errorf("sending: %w", err)
+		}
+	}
 	for i := range c.Domains {
 		d, err := b.domainStatus(ctx, &c.Domains[i])
 		if err != nil {
@@ -88,7 +94,7 @@ func (b *backend) strangers(ctx context.Context, c *config.Config) []string {
 	}
 	var list []string
 	for _, n := range names {
-		if _, ok := c.Domain(n); ok {
+		if _, ok := c.Domain(n); ok || n == spool.Smarthost { // what waits for that is in sending
 			continue
 		}
 		if s, err := b.index.Summary(ctx, n); err == nil && s.All.Pending > 0 {

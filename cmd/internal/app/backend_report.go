@@ -72,6 +72,9 @@ func (b *backend) report(ctx context.Context, id string) (*admin.Report, error) 
 		r.Chain.Problem = following.Error()
 	}
 	b.unread(r)
+	if r.Sent, err = b.submit.Tally(ctx, r.Domain, o.Opened, o.Closed); err != nil {
+		return nil, fmt.Errorf("what was sent: %w", err)
+	}
 	return r, b.notDelivered(ctx, r)
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"restante/cmd/internal/notify"
+	"restante/spool"
 )
 
 // strandedEvery is the time between two looks for mail that nobody would deliver.
@@ -40,7 +41,7 @@ func (a *App) tellStranded(ctx context.Context, told map[string]bool) error {
 		return err
 	}
 	for _, name := range names {
-		if _, ok := c.Domain(name); ok {
+		if _, ok := c.Domain(name); ok || name == spool.Smarthost { // relay/submit gives up on that by itself
 			delete(told, name)
 			continue
 		}

@@ -143,7 +143,7 @@ func (a *App) startRelay(context.Context) error {
 	rc, rd := replayConfig(c)
 	a.engine, err = replay.New(replay.Options{
 		Spool: replay.FromSpool(a.spool), Index: replay.Only(a.index, a.byReplay), Health: a.monitor, Config: rc, Domains: rd, AuthservID: c.Hostname,
-		DialTo: a.dialTo, Notify: a.replayNotice, Log: a.log, Metrics: replay.NewMetrics(a.reg),
+		Hold: func(e *spool.Entry) time.Time { return a.submit.Hold(e) }, DialTo: a.dialTo, Notify: a.replayNotice, Log: a.log, Metrics: replay.NewMetrics(a.reg),
 	})
 	if err != nil {
 		return must("replay", err)

@@ -73,6 +73,9 @@ func needsAttention(s *admin.Status) bool {
 			return true
 		}
 	}
+	if s.Sending != nil && !sendingWell(s.Sending) {
+		return true
+	}
 	return s.Store.State != "ok" || !s.Ready || s.Index.Reading
 }
 
@@ -102,6 +105,10 @@ func (e *Env) printStatus(w io.Writer, s *admin.Status) {
 		store, style = strings.ToUpper(store), styleRed
 	}
 	t.add(col("store"), styled(style, store), col(storeLine(&s.Store)))
+	if s.Sending != nil {
+		word, style := sendingWord(s.Sending)
+		t.add(col("sending"), styled(style, word), col(sendingLine(s.Sending, s.Now)))
+	}
 	node, style := "ready", styleGreen
 	if !s.Ready {
 		node, style = "NOT READY", styleRed
