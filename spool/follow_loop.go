@@ -106,7 +106,7 @@ func (f *follower) run(ctx context.Context) error {
 func (f *follower) retrying(ctx context.Context, what string, do func() error) error {
 	for try := 0; ; try++ {
 		err := do()
-		if err == nil || errors.Is(err, ErrForeign) {
+		if err == nil || errors.Is(err, ErrForeign) || errors.Is(err, errAside) {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -144,32 +144,9 @@ func (f *follower) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var positions map[StreamID]Position
-	err = f.retrying(ctx, "its own file", func() (err error) {
-		if r, ok := f.fold.(Rebuildable); ok {
-			if err := f.ours(ctx, r); err != nil {
-				return err
-			}
-		}
-		positions, err = f.fold.Positions(ctx)
-		return err
-	})
+	positions, err := f.beginFolds(ctx)
 	if err != nil {
 		return err
-	}
-	older := ""
-	err = f.retrying(ctx, "the store", func() error {
-		var err error
-		older, err = f.older(ctx, positions)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if older != "" {
-		if positions, err = f.beginAnew(ctx, older); err != nil {
-			return err
-		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

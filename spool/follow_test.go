@@ -36,15 +36,16 @@ type world struct {
 	err  error
 
 	grace time.Duration // that Close has
+	also  []spool.Fold  // fed beside the index
 }
 
-func start(t *testing.T, store blob.Store, dir string) *world {
+func start(t *testing.T, store blob.Store, dir string, also ...spool.Fold) *world {
 	t.Helper()
 	s, err := spool.Open(t.Context(), spool.Options{Store: store, DataDir: dir, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Limits: spool.Limits{MinFree: -1, InlineMax: 20000, LeaseTerm: 2 * time.Second}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, s: s, text: map[string]string{}, grace: 5 * time.Second, path: filepath.Join(dir, "index.db")}
+	w := &world{t: t, s: s, text: map[string]string{}, grace: 5 * time.Second, also: also, path: filepath.Join(dir, "index.db")}
 	w.openIndex()
 	w.follow()
 	t.Cleanup(w.end)
@@ -63,7 +64,11 @@ func (w *world) openIndex() {
 func (w *world) follow() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- w.s.Follow(ctx, w.x) }()
+	fold := spool.Fold(w.x)
+	if len(w.also) > 0 {
+		fold = spool.Folds(w.x, w.also...)
+	}
+	go func() { ended <- w.s.Follow(ctx, fold) }()
 	w.stop = func() error {
 		cancel()
 		select {
