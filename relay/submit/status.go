@@ -16,7 +16,7 @@ import (
 type Status struct {
 	Servers []ServerStatus `json:"servers"` // the smarthost first, then submission by domain
 	Stopped []Stopped      `json:"stopped,omitempty"`
-	Pending int64          `json:"pending"` // pairs for the smarthost
+	Pending int64          `json:"waiting"` // pairs for the smarthost
 	Oldest  time.Time      `json:"oldest,omitzero"`
 	LastDay Tally          `json:"last_day"`
 }
@@ -73,7 +73,7 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 type Tally struct {
 	Sent      int64 `json:"sent"`
 	Delivered int64 `json:"delivered"`
-	Pending   int64 `json:"pending"`
+	Pending   int64 `json:"waiting"`
 	Bounced   int64 `json:"bounced"`
 	Parked    int64 `json:"parked"`
 	Removed   int64 `json:"removed"` // taken back, or removed by an admin
