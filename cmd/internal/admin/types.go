@@ -66,6 +66,7 @@ type Status struct {
 	Store    StoreState     `json:"store"`
 	Index    IndexState     `json:"index"`
 	Sending  *submit.Status `json:"sending,omitempty"` // nil: there is neither smarthost nor submission
+	Webmail  *WebmailState  `json:"webmail,omitempty"` // nil: there is none here
 	SMTP     SMTPState      `json:"smtp"`
 }
 

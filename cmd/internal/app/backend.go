@@ -34,6 +34,7 @@ func (b *backend) Status(ctx context.Context) (*admin.Status, error) {
 		SMTP: admin.SMTPState{Listen: b.addrs.SMTP, Sessions: b.smtp.Sessions()},
 	}
 	s.Ready = len(s.Reasons) == 0
+	s.Webmail = b.webmailState(ctx)
 	s.Index.Reading = b.reading(ctx) // before the counts are taken
 	var since time.Time
 	if s.Index.Behind, since = b.index.Lag(); !since.IsZero() {
@@ -107,9 +108,14 @@ func (b *backend) strangers(ctx context.Context, c *config.Config) []string {
 	return list
 }
 
-// troubles names objects of the store that can't be read. Mail is taken all the same.
+// troubles names what is wrong with the webmail, and objects of the store that can't be read. Mail is taken all the same.
 func (a *App) troubles() []string {
 	var list []string
+	for _, why := range []string{a.keyTrouble(), a.webTrouble()} {
+		if why != "" {
+			list = append(list, why)
+		}
+	}
 	for _, t := range a.spool.Trouble() {
 		what := "mail of its stream is late"
 		if t.Ledger {

@@ -88,6 +88,17 @@ func (c *pairCollector) Collect(out chan<- prometheus.Metric) {
 		lag = time.Since(since).Seconds()
 	}
 	gauge("restante_index_behind_seconds", "How long the index has been behind.", lag)
+	if w := c.app.webmailState(ctx); w != nil {
+		open := 0.0
+		if w.State == "open" {
+			open = 1
+		}
+		gauge("restante_webmail_open", "1 while people can use the webmail.", open)
+		gauge("restante_webmail_signed_in", "People who used the webmail within the last quarter of an hour.", float64(w.SignedIn))
+		gauge("restante_webmail_could_sign_in", "People who could sign in if an outage began now.", float64(w.Could))
+		gauge("restante_webmail_people", "People who have an account.", float64(w.People))
+		gauge("restante_webmail_connections", "Open connections to the webmail.", float64(w.Connections))
+	}
 	ready := 0.0
 	if c.app.ready() {
 		ready = 1

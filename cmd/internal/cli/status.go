@@ -73,6 +73,9 @@ func needsAttention(s *admin.Status) bool {
 			return true
 		}
 	}
+	if s.Webmail != nil && s.Webmail.State != "open" {
+		return true
+	}
 	if s.Sending != nil && !sendingWell(s.Sending) {
 		return true
 	}
@@ -105,6 +108,10 @@ func (e *Env) printStatus(w io.Writer, s *admin.Status) {
 		store, style = strings.ToUpper(store), styleRed
 	}
 	t.add(col("store"), styled(style, store), col(storeLine(&s.Store)))
+	if s.Webmail != nil {
+		word, style := webmailWord(s.Webmail)
+		t.add(col("webmail"), styled(style, word), col(webmailLine(s.Webmail)))
+	}
 	if s.Sending != nil {
 		word, style := sendingWord(s.Sending)
 		t.add(col("sending"), styled(style, word), col(sendingLine(s.Sending, s.Now)))

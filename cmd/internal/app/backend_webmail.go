@@ -1,0 +1,37 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"restante/cmd/internal/admin"
+)
+
+// signedInWithin is how recently somebody must have used the webmail to count as signed in.
+const signedInWithin = 15 * time.Minute
+
+// webmailState is how the webmail does, nil when it is off.
+func (a *App) webmailState(ctx context.Context) *admin.WebmailState {
+	if len(a.web.listeners) == 0 {
+		return nil
+	}
+	s := &admin.WebmailState{State: "open", URL: a.addrs.Webmail}
+	for _, why := range []string{a.keyTrouble(), a.webTrouble()} {
+		if why != "" {
+			s.State, s.Why = "closed", why
+			break
+		}
+	}
+	if a.web.host != nil {
+		s.Connections = a.web.host.Connections()
+	}
+	if a.web.accounts == nil {
+		return s
+	}
+	ready := a.web.accounts.Readiness()
+	s.People, s.Could, s.SignedIn = ready.Accounts, ready.Could, a.web.sessions.SignedIn(signedInWithin)
+	if n, err := a.web.mail.Progress(ctx); err == nil {
+		s.Unsearched = n
+	}
+	return s
+}
