@@ -65,6 +65,9 @@ func allowedAttr(tag atom.Atom, key, value string) (string, bool) {
 	case "valign":
 		return oneOf("top", "middle", "bottom", "baseline")
 	case "bgcolor", "color", "bordercolor":
+		if tag == atom.Body { // a class says it
+			return "", false
+		}
 		return colour(v)
 	case "width", "height":
 		return length(v)

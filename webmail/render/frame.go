@@ -41,8 +41,9 @@ func NewFrame(body, css []byte, o HTMLOptions) Frame {
 // has four of ours wins.
 const baseCSS = `:root{color-scheme:light}
 html{background:#fff;color:#1f2328;-webkit-text-size-adjust:100%}
-body{margin:0;padding:16px;font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;overflow-wrap:break-word}
+body{margin:0;font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;overflow-wrap:break-word}
 #r{max-width:100%;overflow-x:auto}
+#r#r#r#r>.rbody,#r#r#r#r>.rtext,#r#r#r#r>.rpart{padding:16px!important;margin:0!important;float:none!important;width:auto!important;min-width:0!important}
 :where(#r) a{color:#0b57d0}
 :where(#r) img{max-width:100%;height:auto}
 :where(#r) table{max-width:100%;font-size:inherit}
@@ -51,9 +52,9 @@ body{margin:0;padding:16px;font:15px/1.5 system-ui,-apple-system,"Segoe UI",Robo
 :where(#r) hr{border:0;border-top:1px solid #d0d7de}
 #r .rtext p{margin:0 0 1em}
 #r .rsig{color:#57606a}
-#r .rpart{border-top:1px solid #d0d7de;margin-top:16px;padding-top:16px}
+#r .rpart{border-top:1px solid #d0d7de}
 #r .rblocked{display:inline-block;box-sizing:border-box;max-width:100%;min-width:24px;min-height:24px;padding:4px 8px;border:1px dashed #8c959f;border-radius:4px;background:#f6f8fa;color:#57606a;font:12px/1.4 system-ui,sans-serif;text-decoration:none;vertical-align:middle;overflow:hidden;text-align:start}
 #r#r#r#r .rhost{display:inline-block!important;visibility:visible!important;opacity:1!important;float:none!important;width:auto!important;height:auto!important;max-width:none!important;max-height:none!important;margin:0 4px!important;padding:0 6px!important;border:1px solid #bf8700!important;border-radius:4px!important;background:#fff8c5!important;color:#4d2d00!important;font:12px/1.5 ui-monospace,monospace!important;letter-spacing:normal!important;text-indent:0!important;text-decoration:none!important;text-transform:none!important;white-space:normal!important;direction:ltr!important;unicode-bidi:isolate!important;overflow-wrap:anywhere!important}
-@media (max-width:640px){#r#r#r table{width:auto!important}#r#r#r td,#r#r#r th{min-width:0!important}#r#r#r img{max-width:100%!important}}
-@media print{body{padding:0}}
+@media (max-width:640px){#r#r#r table{width:auto!important}#r#r#r td,#r#r#r th{min-width:0!important}#r#r#r img{max-width:100%!important}#r#r#r#r .rblocked{width:auto!important}}
+@media print{#r#r#r#r>.rbody,#r#r#r#r>.rtext,#r#r#r#r>.rpart{padding:0!important}}
 `

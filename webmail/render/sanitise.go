@@ -48,6 +48,15 @@ func (s *sanitiser) body(n *xhtml.Node) {
 		s.b.blocked++
 	}
 	s.b.out.WriteString("<div")
+	if n.Parent != nil {
+		for _, key := range []string{"lang", "dir"} { // what html says holds for it too
+			if attr(n, key) == "" {
+				if v, ok := allowedAttr(n.DataAtom, key, attr(n.Parent, key)); ok {
+					s.b.out.WriteString(" " + key + `="` + html.EscapeString(v) + `"`)
+				}
+			}
+		}
+	}
 	s.attributes(n, strings.Join(extra, ";"), "rbody")
 	s.b.out.WriteString(">")
 	s.children(n)
