@@ -73,7 +73,10 @@ func (d *Directory) Ready(a Account) Ready {
 		field Field
 		way   string
 	}{{FieldLearned, WayLearned}, {FieldPasskey, WayPasskey}, {FieldDevice, WayDevice}} {
-		list := d.Registers(a.Address, w.field)
+		list := slices.DeleteFunc(d.Registers(a.Address, w.field), func(r Register) bool {
+			_, gone := d.Register(a.Address, FieldGone, r.Key)
+			return gone
+		})
 		if len(list) == 0 {
 			continue
 		}

@@ -32,6 +32,7 @@ const (
 	FieldDevice    Field = "device"
 	FieldPasskey   Field = "passkey"
 	FieldTOTP      Field = "totp"
+	FieldGone      Field = "device-removed" // id of a device or passkey: value true; it beats a use that is recorded later
 	FieldLearned   Field = "learned"
 )
 

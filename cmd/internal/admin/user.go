@@ -39,12 +39,37 @@ type User struct {
 	accounts.Account
 	Ready accounts.Ready `json:"ready"`
 	Links []UserLink     `json:"links,omitempty"` // that can still be used, without their URLs
+
+	Devices  []UserDevice  `json:"devices,omitempty"`
+	Sessions []UserSession `json:"sessions,omitempty"` // where the person is signed in, the last used first
 }
 
-// UserState disables, enables, deletes or brings back people.
+// UserDevice is a laptop or phone that signs in by itself.
+type UserDevice struct {
+	ID    string    `json:"id"`
+	Kind  string    `json:"kind"` // passkey, key
+	Name  string    `json:"name"`
+	Made  time.Time `json:"made"`
+	Used  time.Time `json:"used,omitzero"`
+	Until time.Time `json:"until"`
+}
+
+// UserSession is one browser that is signed in.
+type UserSession struct {
+	Method  string    `json:"method"` // password, code, link, ...
+	Agent   string    `json:"agent,omitempty"`
+	Addr    string    `json:"addr,omitempty"`
+	Started time.Time `json:"started"`
+	Seen    time.Time `json:"seen"`
+	Until   time.Time `json:"until"`
+}
+
+// UserState disables, enables, deletes, brings back or signs out people.
 type UserState struct {
-	Do        string   `json:"do"` // disable, enable, delete, undelete
+	Do        string   `json:"do"` // disable, enable, delete, undelete, sign-out
 	Addresses []string `json:"addresses"`
+	Devices   bool     `json:"devices,omitempty"` // with sign-out: take away their devices, too
+	Second    bool     `json:"second,omitempty"`  // with sign-out: forget their second step, too
 }
 
 // UserPassword sets or takes away a password.
@@ -170,7 +195,7 @@ func (c *Client) User(ctx context.Context, address string) (*User, error) {
 	return call[*User](ctx, c, "user/show", named{Name: address})
 }
 
-// UserState disables, enables, deletes or brings back.
+// UserState disables, enables, deletes, brings back or signs out.
 func (c *Client) UserState(ctx context.Context, r UserState) ([]User, error) {
 	return call[[]User](ctx, c, "user/state", r)
 }

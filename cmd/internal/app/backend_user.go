@@ -15,6 +15,7 @@ import (
 	"restante/cmd/internal/config"
 	"restante/spool"
 	"restante/webmail/accounts"
+	"restante/webmail/factor"
 )
 
 // userError gives the directory's errors their kind and mend.
@@ -130,6 +131,12 @@ func (b *backend) User(_ context.Context, address string) (*admin.User, error) {
 		return nil, err
 	}
 	u := b.user(d, a)
+	for _, d := range factor.New(d).Devices(a.Address) {
+		u.Devices = append(u.Devices, admin.UserDevice{ID: d.ID, Kind: string(d.Kind), Name: d.Name, Made: d.Made, Used: d.Used, Until: d.Until})
+	}
+	for _, s := range b.web.sessions.List(a.Address) {
+		u.Sessions = append(u.Sessions, admin.UserSession{Method: string(s.Method), Agent: s.Agent, Addr: s.Addr, Started: s.Started, Seen: s.Seen, Until: s.Until})
+	}
 	return &u, nil
 }
 
@@ -145,24 +152,47 @@ func (b *backend) UserState(ctx context.Context, by string, r admin.UserState) (
 	}
 	list := []admin.User{}
 	for _, a := range all {
-		switch r.Do {
-		case "disable", "enable":
-			off := r.Do == "disable"
-			_, err = d.Edit(ctx, by, a.Address, accounts.Edit{Disabled: &off})
-		case "delete":
-			err = d.Delete(ctx, by, a.Address)
-		case "undelete":
-			err = d.Undelete(ctx, by, a.Address)
-		default:
-			err = admin.Errorf(admin.KindUsage, "", "%q is nothing that can be done to a user", r.Do)
-		}
-		if err != nil {
+		if err := b.userState(ctx, d, by, a.Address, r); err != nil {
 			return list, userError(err)
 		}
 		a, _ = d.Any(a.Address)
 		list = append(list, b.user(d, a))
 	}
 	return list, nil
+}
+
+func (b *backend) userState(ctx context.Context, d *accounts.Directory, by, address string, r admin.UserState) error {
+	switch r.Do {
+	case "disable", "enable":
+		off := r.Do == "disable"
+		if _, err := d.Edit(ctx, by, address, accounts.Edit{Disabled: &off}); err != nil || !off {
+			return err
+		}
+	case "delete":
+		if err := d.Delete(ctx, by, address); err != nil {
+			return err
+		}
+	case "undelete":
+		return d.Undelete(ctx, by, address)
+	case "sign-out":
+		f := factor.New(d)
+		if r.Second {
+			if err := f.RemoveTOTP(ctx, address, by); err != nil {
+				return err
+			}
+		}
+		for _, one := range f.Devices(address) {
+			if !r.Devices {
+				break
+			}
+			if err := f.Remove(ctx, address, one.ID, by); err != nil {
+				return err
+			}
+		}
+	default:
+		return admin.Errorf(admin.KindUsage, "", "%q is nothing that can be done to a user", r.Do)
+	}
+	return b.web.sessions.EndAll(ctx, address, "", by, r.Do)
 }
 
 // UserPassword implements admin.UserBackend.
@@ -180,6 +210,9 @@ func (b *backend) UserPassword(ctx context.Context, by string, r admin.UserPassw
 		err = d.SetPassword(ctx, by, a.Address, out.Password, accounts.SetByAdmin)
 	default:
 		err = d.SetPassword(ctx, by, a.Address, r.Password, accounts.SetByAdmin)
+	}
+	if err == nil { // whoever knew the old one is out
+		err = b.web.sessions.EndAll(ctx, a.Address, "", by, "password")
 	}
 	if err != nil {
 		return nil, userError(err)

@@ -23,7 +23,7 @@ func newUser(c *command) *cobra.Command {
 		newUserState(c, "disable", "Keep people from signing in; their mail is kept as before", "can't sign in any more"),
 		newUserState(c, "enable", "Let people sign in again", "may sign in again"),
 		newUserState(c, "delete", "Delete accounts; their mail is kept, and undelete brings them back", "is deleted; `restante user undelete` brings it back"),
-		newUserState(c, "undelete", "Bring deleted accounts back, as they were", "is back, with all that it had"))
+		newUserState(c, "undelete", "Bring deleted accounts back, as they were", "is back, with all that it had"), newUserSignOut(c))
 }
 
 // editFlags are the flags of `user add` and `user set`.
@@ -264,6 +264,12 @@ func (e *Env) printUser(u *admin.User) {
 	for _, l := range u.Links {
 		line("link", fmt.Sprintf("for %s, good until %s, made by %s", l.Purpose, clock(l.Until, now), l.By))
 	}
+	for _, d := range u.Devices {
+		line("device", fmt.Sprintf("%s (%s), last used %s, good until %s", clean(d.Name), d.Kind, ago(d.Used, now), clock(d.Until, now)))
+	}
+	for _, s := range u.Sessions {
+		line("signed in", fmt.Sprintf("by %s since %s, %s, %s, last seen %s", s.Method, clock(s.Started, now), clean(s.Agent), s.Addr, ago(s.Seen, now)))
+	}
 	practised := "never"
 	if !u.Practised.IsZero() {
 		practised = ago(u.Practised, now)
@@ -298,4 +304,44 @@ func newUserState(c *command, do, short, done string) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+func newUserSignOut(c *command) *cobra.Command {
+	r := admin.UserState{Do: "sign-out"}
+	cmd := &cobra.Command{
+		Use:   "sign-out <address>...",
+		Short: "Sign people out everywhere, for a laptop or phone that was lost",
+		Long: `Sign people out everywhere, on every node, at once. For a laptop or phone that was lost add --devices: devices
+that sign in by themselves are forgotten, too. A password stays; restante user passwd changes it.`,
+		Example: `  restante user sign-out anna@example.com --devices`,
+		Args:    argCount(1, -1, "the address"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			r.Addresses = args
+			list, err := client.UserState(cmd.Context(), r)
+			if err != nil {
+				return err
+			}
+			if c.common.json {
+				return c.printJSON(list)
+			}
+			done := "is signed out everywhere"
+			if r.Devices {
+				done += ", and has no device any more"
+			}
+			if r.Second {
+				done += ", and needs no second step any more"
+			}
+			for _, u := range list {
+				fmt.Fprintf(c.Out, "%s %s\n", u.Address, done)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&r.Devices, "devices", false, "forget their devices and passkeys, too")
+	cmd.Flags().BoolVar(&r.Second, "second-step", false, "forget their second step, too: the phone that showed its codes is gone")
+	return cmd
 }
