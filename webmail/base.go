@@ -79,7 +79,7 @@ type rail struct {
 	WhyNot   string // why there is no write button, in words
 	Boxes    []railBox
 
-	Name, Address, Initial, Tint string // of the viewer
+	Name, Address string // of the viewer
 }
 
 type railBox struct {
@@ -97,7 +97,7 @@ type railFolder struct {
 func (s *Server) rail(r *http.Request, v *viewer) rail {
 	t := s.wordsOf(r)
 	out := rail{Box: boxMe, Name: v.Account.Label(), Address: v.Account.Address}
-	out.Initial, out.Tint = initial(out.Name), tint(v.Account.Address)
+
 	if b := boxOf(r.Context()); b.ID != "" {
 		out.Box = v.boxName(b)
 	} else if from := r.FormValue("from"); from != "" {

@@ -12,8 +12,9 @@ type line struct {
 	Kind        string // CSS class: down, recovering, drill, back, up, notice
 	Domain      string // of another domain than the viewer's own, "" otherwise
 	Text        string
-	Done, Total int64 // while handing over
-	Live        bool  // said by screen readers when it changes
+	More        string // what it means here; a phone leaves it out while a message is read
+	Done, Total int64  // while handing over
+	Live        bool   // said by screen readers when it changes
 }
 
 // lines say what is going on with the viewer's mail servers, their own first, then what the admin says.
@@ -57,16 +58,16 @@ func (s *Server) stateLine(r *http.Request, v *viewer, t *words.Words, d DomainS
 		if ok, why := s.mayWrite(r, v); !ok {
 			what = t.T("common.line.arrives") + t.T("common.line.gap") + t.T("common.why."+why)
 		}
-		return line{Kind: kind, Text: t.T(key, "since", since) + t.T("common.line.gap") + what, Live: true}
+		return line{Kind: kind, Text: t.T(key, "since", since), More: what, Live: true}
 	case d.Up && !d.Until.IsZero():
-		text := t.T("common.line.back", "until", until)
+		text, more := t.T("common.line.back", "until", until), ""
 		if d.Parked > 0 {
 			text = t.T("common.line.parked", "until", until, "done", d.Delivered, "total", d.Total, "n", d.Parked)
 		}
 		if !d.WritingUntil.IsZero() && now.Before(d.WritingUntil) {
-			text += t.T("common.line.gap") + t.T("common.line.closes", "at", t.Since(d.WritingUntil, now, zone))
+			more = t.T("common.line.closes", "at", t.Since(d.WritingUntil, now, zone))
 		}
-		return line{Kind: "back", Text: text, Live: true}
+		return line{Kind: "back", Text: text, More: more, Live: true}
 	}
 	return line{Kind: "up", Text: t.T("common.line.up")}
 }
@@ -75,7 +76,7 @@ func (s *Server) stateLine(r *http.Request, v *viewer, t *words.Words, d DomainS
 func fingerprint(lines []line) string {
 	var b strings.Builder
 	for _, l := range lines {
-		b.WriteString(l.Kind + "\x00" + l.Domain + "\x00" + l.Text + "\x01")
+		b.WriteString(l.Kind + "\x00" + l.Domain + "\x00" + l.Text + "\x00" + l.More + "\x01")
 	}
 	return b.String()
 }

@@ -2,7 +2,7 @@
 //
 // A catalogue is a folder named by its language (en, fr, de, ja) with one TOML file an area: the key
 // "read.empty" is the key empty of read.toml, "write.why.closed" the key closed in its table [why]. A text
-// may hold {name}, filled in from the arguments; a table with the key other is a text in its plural forms:
+// may hold {name}, filled in from the arguments; a table with nothing but one and other is a text in its plural forms:
 //
 //	messages = { one = "{n} message", other = "{n} messages" }
 //
@@ -196,6 +196,16 @@ func read(fsys fs.FS, lang string) (*Words, error) {
 	return w, nil
 }
 
+// isPlural tells the forms of one text from a table of texts.
+func isPlural(table map[string]any) bool {
+	for k := range table {
+		if k != "one" && k != "other" {
+			return false
+		}
+	}
+	return table["other"] != nil
+}
+
 func (w *Words) add(prefix string, tree map[string]any) error {
 	for k, v := range tree {
 		key := prefix + "." + k
@@ -203,7 +213,7 @@ func (w *Words) add(prefix string, tree map[string]any) error {
 		case string:
 			w.texts[key] = text{"other": v}
 		case map[string]any:
-			if _, leaf := v["other"]; !leaf {
+			if !isPlural(v) {
 				if err := w.add(key, v); err != nil {
 					return err
 				}

@@ -94,28 +94,42 @@
     const button = e.submitter;
     const act = button && button.name === "do" ? button.value : "";
     if (leaving) return;
-    e.preventDefault();
     if (button && button.name === "remove") {
+      e.preventDefault();
       const row = button.closest("li");
       (row.nextElementSibling?.querySelector("button, a") || text).focus();
       row.remove();
       changed();
       return;
     }
-    if (act === "save" || !act) { keep(); return; }
-    for (const f of people) f.settle();
-    if (uploading) { tell(say.waiting, true); return; }
-    clearTimeout(timer);
-    if (running) await running;
-    if (act === "send" && snapshot() !== kept) {
-      await keep();
-      if (snapshot() !== kept) return; // which says why: no connection, or signed out
+    if (act !== "send" && act !== "discard") {
+      e.preventDefault();
+      keep();
+      return;
     }
+    for (const f of people) f.settle();
+    if (uploading) {
+      e.preventDefault();
+      tell(say.waiting, true);
+      return;
+    }
+    clearTimeout(timer);
+    if (!running && (act === "discard" || snapshot() === kept)) {
+      leave();
+      return;
+    }
+    e.preventDefault();
+    await running;
+    if (act === "send") await keep();
+    if (act === "send" && snapshot() !== kept) return; // the line says why: no connection, or signed out
+    leave();
+    setTimeout(() => form.requestSubmit(button)); // within its own submit event a form can't be sent
+  });
+  const leave = () => {
     leaving = true;
     picker.disabled = true;
-    form.requestSubmit(button);
-    setTimeout(() => { leaving = false; picker.disabled = false; }, 15000); // if no answer came
-  });
+    setTimeout(() => { leaving = picker.disabled = false; }, 15000); // if no answer came
+  };
   form.addEventListener("keydown", (e) => {
     if (e.key === "Enter" && (e.ctrlKey || e.metaKey)) {
       e.preventDefault();
