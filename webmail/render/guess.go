@@ -38,13 +38,13 @@ func guess(b []byte) string {
 func likeliest(b []byte) encoding.Encoding {
 	var c counts
 	c.count(b)
-	if c.high == 0 || c.letters > 3*c.high && c.inRuns < c.high*2/3 {
+	if c.inRuns == 0 || c.letters > 3*c.high && c.inRuns*3 <= c.high*2 {
 		return charmap.Windows1252
 	}
 	if c.sjis > 0 && c.sjisBad == 0 && c.sjisKana*4 > c.sjis {
 		return japanese.ShiftJIS
 	}
-	if c.pairs > 0 && c.pairsBad*20 <= c.pairs {
+	if c.pairs > 0 && c.pairsBad*20 <= c.pairs && c.common*10 >= c.pairs*6 {
 		switch {
 		case c.kana*4 > c.pairs:
 			return japanese.EUCJP
@@ -70,8 +70,8 @@ type counts struct {
 	lowerHalf, upperHalf, other int // 0xc0-0xdf, 0xe0-0xff, 0x80-0xbf
 	oddRuns, runs               int // runs of high octets, those of odd length
 
-	pairs, pairsBad, kana, hangul, lowTrail int
-	sjis, sjisBad, sjisKana                 int
+	pairs, pairsBad, common, kana, hangul, lowTrail int // common: with a lead octet of what is written most
+	sjis, sjisBad, sjisKana                         int
 }
 
 func (c *counts) count(b []byte) {
@@ -118,6 +118,9 @@ func (c *counts) countPairs(b []byte) {
 		lead, trail := b[i], b[i+1]
 		i++
 		c.pairs++
+		if lead >= 0xa1 && lead <= 0xd7 {
+			c.common++
+		}
 		switch {
 		case lead < 0xa1 || lead == 0xff || trail < 0x40 || trail == 0x7f || trail == 0xff:
 			c.pairsBad++

@@ -24,7 +24,7 @@ func samples() map[string]string {
 		"related":        "Content-Type: multipart/related; boundary=b\n\n--b\nContent-Type: text/html\n\n<p>See <img src=\"cid:logo@x\" alt=logo>\n--b\nContent-Type: image/gif\nContent-ID: <logo@x>\nContent-Transfer-Encoding: base64\n\nR0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7\n--b--\n",
 		"between":        "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nBefore the picture.\n--b\nContent-Type: image/jpeg; name=x.jpg\nContent-Disposition: inline\n\nx\n--b\n\nAfter the picture.\n--b--\n",
 		"uuencode":       "Subject: old\n\nHere it is:\n\nbegin 644 cat.txt\n#0V%T\n`\nend\n\nBye\n",
-		"flowed":         "Content-Type: text/plain; format=flowed; delsp=no\n\n> > deep quote \n> > goes on\n> less deep\n\nA paragraph \nthat flows.\n From stuffed\n-- \nsig\n",
+		"flowed":         "Content-Type: text/plain; format=flowed; delsp=no\n\n>> deep quote \n>> goes on\n> less deep\n\nA paragraph \nthat flows.\n From stuffed\n-- \nsig\n",
 		"8 bit":          "Subject: Gr\xfc\xdfe\nFrom: J\xf6rg <j@x.test>\n\nSch\xf6ne Gr\xfc\xdfe aus K\xf6ln\n",
 		"outlook": "Subject: =?iso-8859-1?Q?AW=3A_Angebot_f=FCr_Donnerstag?=\nFrom: =?iso-8859-1?Q?M=FCller=2C_J=F6rg?= <j.mueller@x.test>\nContent-Type: text/html; charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\n\n" +
 			"<html xmlns:o=3D\"urn:schemas-microsoft-com:office:office\"><head><style><!--\np.MsoNormal\n\t{margin:0cm;\n\tfont-size:11.0pt;\n\tfont-family:\"Calibri\",sans-serif;\n\tmso-fareast-language:EN-US;}\n--></style></head><body lang=3DDE link=3D\"#0563C1\"><p class=3DMsoNormal>Gr=FC=DFe<o:p></o:p></p></body></html>\n",

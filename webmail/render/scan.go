@@ -10,6 +10,7 @@ import (
 const (
 	scanWindow  = 128 << 10 // octets looked at together
 	maxBoundary = 200       // RFC 2046 5.1.1 says 70; some write more
+	maxDashes   = 5_000_000 // lines of a message that start with "--" and are compared with the boundaries
 )
 
 // source gives windows of a message, so that a line of any length costs no more memory than a window.
@@ -18,9 +19,10 @@ type source struct {
 	r   io.ReaderAt
 	end int64 // nothing is read from here on
 
-	buf []byte
-	off int64 // of buf in r
-	n   int   // octets in buf
+	buf    []byte
+	off    int64 // of buf in r
+	n      int   // octets in buf
+	dashes int   // lines compared so far
 }
 
 func newSource(ctx context.Context, r io.ReaderAt, end int64) *source {
@@ -118,7 +120,7 @@ func (s *source) next(pos int64, b boundaries) (delimiter, error) {
 			pos += int64(i) + 1
 		}
 		line, next, err := s.line(pos, maxBoundary+8)
-		if err != nil {
+		if s.dashes++; err != nil || s.dashes > maxDashes {
 			return end, err
 		}
 		if level, last, ok := b.match(line); ok {

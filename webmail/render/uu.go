@@ -107,7 +107,9 @@ func cutUU(text string) (rest string, files []uuFile) {
 		if ok && len(files) < maxUU {
 			if octets, end, ok := uuBlock(after); ok {
 				files = append(files, uuFile{name, octets})
-				text = end
+				if text = end; strings.HasSuffix(out.String(), "\n\n") { // one empty line is enough
+					text = strings.TrimPrefix(text, "\n")
+				}
 				continue
 			}
 		}
