@@ -217,6 +217,9 @@ func (t *txn) event(ev *spool.Event) error {
 		t.x.log.Error("an event of the ledger has no valid id and is passed over", "id", ev.ID, "type", ev.Type)
 		return nil
 	}
+	if passed, err := t.passed(ev, id); passed || err != nil {
+		return err
+	}
 	if ev.Entry == "" {
 		return t.flagEvent(ev, id)
 	}
@@ -321,6 +324,9 @@ func (t *txn) batch(s *spool.Step) error {
 		if err := t.newPairs(keys[i], l.Entry); err != nil {
 			return err
 		}
+		if err := t.written(keys[i], l.Entry, row.n, seq); err != nil {
+			return err
+		}
 		named += pairsOf(l.Entry)
 	}
 	if _, err := t.x.exec(t.ctx, "UPDATE batch SET pairs=? WHERE stream=? AND seq=?", int64(named), row.n, seq); err != nil {
@@ -340,7 +346,7 @@ func scanKey(r *sql.Rows, into map[key]bool) error {
 	return nil
 }
 
-// newPairs makes the pairs of an entry. Drafts, copies and local mail have none: replay doesn't deliver them.
+// newPairs makes the pairs of an entry. Drafts have none.
 func (t *txn) newPairs(k key, e *spool.Entry) error {
 	t.changed = true
 	if k.Compare(t.st.waiting) <= 0 {
@@ -469,7 +475,7 @@ func (t *txn) foldPairs() error {
 		if evs := t.events[k]; len(evs) > 0 {
 			p.s = fold(evs)
 			took := slices.ContainsFunc(evs, func(e spool.Event) bool { return e.Type == spool.Delivered })
-			if took && p.address != "" {
+			if took && p.address != "" && p.domain != t.st.domains[spool.Smarthost] {
 				if err := t.know(addressKey(p.address), ""); err != nil {
 					return err
 				}

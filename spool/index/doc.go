@@ -15,6 +15,10 @@
 //     may move are looked at again. So an outage adopts what waits, and a kept pair joins the open one.
 //   - Of flags (declarations, pauses, offers) the last writer by time stands. What is known good only grows.
 //   - A deleted batch takes its entries with it and leaves their sums, which its event carries.
+//   - Mail that goes out by a smarthost is in no outage. Of the webmail's events only secrets, notices and given-up drafts are kept;
+//     flags, activities and accounts are for package webmail/mailbox.
+//   - A draft may be deleted a term after its writing was sent or given up, or a newer version was kept; entries of a writing
+//     go oldest first, so that a new fold of what is left never takes an old version for the newest, or one that was sent for unsent.
 //
 // # Whether it adds up
 //

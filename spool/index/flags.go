@@ -25,6 +25,12 @@ const (
 func (t *txn) flagEvent(ev *spool.Event, id key) error {
 	t.changed = true
 	switch ev.Type {
+	case spool.OutageOpened, spool.OutageClosed:
+		if ev.Domain == spool.Smarthost {
+			return nil // what goes out by a smarthost waits for no primary
+		}
+	}
+	switch ev.Type {
 	case spool.OutageOpened:
 		if err := t.flag(flagOutage, ev.Domain, ev, id); err != nil {
 			return err

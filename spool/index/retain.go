@@ -127,6 +127,11 @@ func (t *txn) deleteRows(stream, seq int64, low, high []byte) ([]sum, error) {
 			}
 		}
 	}
+	// What was taken back must not look like sent, once its pairs are gone.
+	if _, err := t.x.exec(t.ctx, `DELETE FROM writing WHERE stream=? AND seq=? AND id BETWEEN ? AND ? AND EXISTS(SELECT 1 FROM pair p WHERE p.entry=id)
+		AND NOT EXISTS(SELECT 1 FROM pair p WHERE p.entry=id AND p.state<>4)`, stream, seq, low, high); err != nil {
+		return nil, err
+	}
 	const in = "(SELECT id FROM entry WHERE id BETWEEN ? AND ? AND stream=? AND seq=?)"
 	if _, err := t.x.exec(t.ctx, "DELETE FROM pair WHERE entry IN "+in, low, high, stream, seq); err != nil {
 		return nil, err
@@ -323,14 +328,16 @@ func (x *Index) Overdue(ctx context.Context, now time.Time, terms func(string) s
 	return all, nil
 }
 
-// Disposable implements spool.Holdings. A batch with a draft, a copy or local mail stays, and so does
+// candidate is a batch that retention looks at.
+type candidate struct {
+	stream, seq int64
+	name        string
+	low, high   []byte
+}
+
+// Disposable implements spool.Holdings. A batch with a draft that is still needed stays (see writtenPast), and so does
 // the last batch of a stream that isn't sealed: by it the stream's place is known.
 func (x *Index) Disposable(ctx context.Context, now time.Time, terms func(string) spool.Terms, limit int) ([]spool.Disposable, error) {
-	type candidate struct {
-		stream, seq int64
-		name        string
-		low, high   []byte
-	}
 	var cands []candidate
 	err := each(ctx, x.read, `SELECT b.stream, b.seq, s.name, b.low, b.high FROM batch b JOIN stream s ON s.n=b.stream
 		WHERE b.deleted=0 AND b.entries>0 AND (s.sealed OR b.seq+1<s.seq) ORDER BY b.stream, b.seq`, func(r *sql.Rows) error {
@@ -345,6 +352,7 @@ func (x *Index) Disposable(ctx context.Context, now time.Time, terms func(string
 		return nil, err
 	}
 	memo := map[string]spool.Terms{}
+	going := map[place]bool{}
 	var out []spool.Disposable
 	for _, c := range cands {
 		if len(out) >= limit {
@@ -361,17 +369,17 @@ func (x *Index) Disposable(ctx context.Context, now time.Time, terms func(string
 		if !pastTerms(pairs, names, terms, memo, now) {
 			continue
 		}
+		if past, err := x.writtenPast(ctx, c, going, terms, now); err != nil {
+			return nil, err
+		} else if !past {
+			continue
+		}
 		d := spool.Disposable{Stream: c.name, Seq: uint64(c.seq), Pairs: len(pairs)}
-		var others int
-		err = each(ctx, x.read, "SELECT id, flags, kind FROM entry WHERE id BETWEEN ? AND ? AND stream=? AND seq=?", func(r *sql.Rows) error {
+		err = each(ctx, x.read, "SELECT id, flags FROM entry WHERE id BETWEEN ? AND ? AND stream=? AND seq=?", func(r *sql.Rows) error {
 			var k sql.RawBytes
 			var flags int
-			var kind spool.Kind
-			if err := r.Scan(&k, &flags, &kind); err != nil {
+			if err := r.Scan(&k, &flags); err != nil {
 				return err
-			}
-			if kind != spool.Held && kind != spool.Outbound {
-				others++
 			}
 			if flags&flagBig != 0 {
 				d.Big = append(d.Big, idText(k))
@@ -381,12 +389,10 @@ func (x *Index) Disposable(ctx context.Context, now time.Time, terms func(string
 		if err != nil {
 			return nil, err
 		}
-		if others > 0 {
-			continue
-		}
 		if d.Data, err = sumsData(sums); err != nil {
 			return nil, err
 		}
+		going[place{c.stream, c.seq}] = true
 		out = append(out, d)
 	}
 	return out, nil

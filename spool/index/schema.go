@@ -20,7 +20,7 @@ import (
 
 // schemaVersion changes with the tables or the fold rules; an index of another version is thrown
 // away and folded again.
-const schemaVersion = "2"
+const schemaVersion = "3"
 
 // Octets in a page cache, as SQLite's negative KiB. They bound the memory: the pages that the fold
 // touches lie close together, since ids grow with time.
@@ -65,6 +65,10 @@ CREATE TABLE erasure(entry BLOB PRIMARY KEY, done INTEGER NOT NULL) WITHOUT ROWI
 CREATE TABLE deletion(stream INTEGER, seq INTEGER, time INTEGER NOT NULL, big TEXT NOT NULL, PRIMARY KEY(stream, seq)) WITHOUT ROWID;
 CREATE TABLE flag(kind TEXT, key TEXT, type TEXT NOT NULL, time INTEGER NOT NULL, id BLOB NOT NULL, event BLOB,
 	PRIMARY KEY(kind, key)) WITHOUT ROWID;
+CREATE TABLE writing(id BLOB PRIMARY KEY, writing TEXT NOT NULL, kind TEXT NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL,
+	received INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX writing_writing ON writing(writing);
+CREATE TABLE discard(id BLOB PRIMARY KEY, value INTEGER NOT NULL, time INTEGER NOT NULL, event BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE known(domain TEXT, address TEXT, PRIMARY KEY(domain, address)) WITHOUT ROWID;
 `
 
@@ -221,7 +225,7 @@ func (x *Index) Reset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range []string{"stream", "domain", "outage", "count", "gone", "gap", "batch", "entry", "pair", "erasure", "deletion", "flag", "known"} {
+	for _, t := range []string{"stream", "domain", "outage", "count", "gone", "gap", "batch", "entry", "pair", "erasure", "deletion", "flag", "known", "writing"} {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+t); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
