@@ -372,7 +372,11 @@ func (t *txn) removeOne(n int64) error {
 			return err
 		}
 	}
-	if data.Kind == spool.Draft { // what was sent stays sent
+	back, err := t.takenBack(n)
+	if err != nil {
+		return err
+	}
+	if data.Kind == spool.Draft || back { // what was sent stays sent
 		if w, err := ulid.ParseStrict(data.Writing); err == nil {
 			if err := t.exec("DELETE FROM written WHERE writing=? AND n=?", w.Bytes(), n); err != nil {
 				return err
