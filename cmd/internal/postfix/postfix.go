@@ -35,6 +35,8 @@ type Options struct {
 	Next string
 	// Main are further parameters of main.cf; they win over the defaults.
 	Main map[string]string
+	// Submission is a service for users, nil for none; see MissingSASL.
+	Submission *Submission
 	// Processes bounds each service's processes (default_process_limit); 0 means 100.
 	Processes int
 }
@@ -43,8 +45,14 @@ type Options struct {
 type Instance struct {
 	Dir    string
 	Listen string
-	master *exec.Cmd
-	exited chan error
+
+	services *Submission
+	master   *exec.Cmd
+	exited   chan error
+
+	Certificate []byte // PEM, of the submission service
+	auth        *exec.Cmd
+	authExited  chan error
 }
 
 // Missing says why no instance can be started here, or nil.
@@ -93,13 +101,23 @@ func (i *Instance) configure(o Options) error {
 	}
 	var main bytes.Buffer
 	params := i.parameters(o)
+	services := bytes.NewBufferString(masterCF(o.Listen))
+	if o.Submission != nil {
+		more, err := o.Submission.prepare(i)
+		if err != nil {
+			return err
+		}
+		maps.Copy(params, more)
+		o.Submission.lines(services)
+		i.services = o.Submission
+	}
 	for _, k := range slices.Sorted(maps.Keys(params)) {
 		fmt.Fprintf(&main, "%s = %s\n", k, params[k])
 	}
 	if err := os.WriteFile(i.conf("main.cf"), main.Bytes(), 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(i.conf("master.cf"), []byte(masterCF(o.Listen)), 0o644)
+	return os.WriteFile(i.conf("master.cf"), services.Bytes(), 0o644)
 }
 
 func (i *Instance) conf(name string) string { return filepath.Join(i.Dir, "conf", name) }
@@ -195,6 +213,18 @@ func masterCF(listen string) string {
 
 // Start starts a stopped or killed instance again, with its queue as it was.
 func (i *Instance) Start(ctx context.Context) error {
+	if i.services != nil && i.auth == nil {
+		// Postfix makes the folder of the socket at its first start.
+		if err := os.MkdirAll(filepath.Join(i.Dir, "queue", "private"), 0o700); err != nil {
+			return err
+		}
+		if out, err := exec.Command("chown", "postfix", filepath.Join(i.Dir, "queue", "private")).CombinedOutput(); err != nil {
+			return fmt.Errorf("chown: %w: %s", err, out)
+		}
+		if err := i.startAuth(ctx); err != nil {
+			return err
+		}
+	}
 	i.master = exec.Command(command, "-c", filepath.Join(i.Dir, "conf"), "start-fg")
 	i.master.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// A file and not a pipe: the daemons inherit it, and Wait would wait for all of them.
@@ -280,7 +310,7 @@ func (i *Instance) Stop() error {
 
 // Remove stops the instance and deletes its folder.
 func (i *Instance) Remove() error {
-	return errors.Join(i.Stop(), os.RemoveAll(i.Dir))
+	return errors.Join(i.Stop(), i.stopAuth(), os.RemoveAll(i.Dir))
 }
 
 // Log is the path of its log file.
