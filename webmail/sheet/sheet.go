@@ -24,8 +24,11 @@ import (
 // cardsPerPage: two columns of four rows.
 const cardsPerPage = 8
 
-// longAddress is the length from which an address is printed smaller.
-const longAddress = 30
+// Lengths from which an address is printed smaller, so that the codes have their room.
+const (
+	longAddress    = 30
+	longestAddress = 70
+)
 
 //go:embed sheet.html
 var page string
@@ -41,7 +44,7 @@ type Options struct {
 // card is one card as the template takes it.
 type card struct {
 	Lang, Name, Address string
-	Long                bool
+	Long                string // class of a long address
 	Link, Host          string
 	Before, After, Foot string
 	Made                string
@@ -76,9 +79,9 @@ func HTML(w io.Writer, sheets []accounts.Sheet, o Options) error {
 	}
 	wordsOf := in(o.Language)
 	data := map[string]any{"Lang": wordsOf.lang, "Title": wordsOf.title, "Screen": wordsOf.screen, "Paper": "A4",
-		"CardWidth": template.CSS("105"), "CardHeight": template.CSS("74.2"), "Pages": slices.Collect(slices.Chunk(cards, cardsPerPage))}
+		"CardWidth": template.CSS("105"), "CardHeight": template.CSS("74.2"), "Gap": template.CSS(".7"), "Pages": slices.Collect(slices.Chunk(cards, cardsPerPage))}
 	if o.Letter {
-		data["Paper"], data["CardWidth"], data["CardHeight"] = "letter", template.CSS("107.9"), template.CSS("69.8")
+		data["Paper"], data["CardWidth"], data["CardHeight"], data["Gap"] = "letter", template.CSS("107.9"), template.CSS("69.8"), template.CSS(".3")
 	}
 	return t.Execute(w, data)
 }
@@ -94,8 +97,13 @@ func makeCard(s accounts.Sheet, o Options) (card, error) {
 		lang = o.Language
 	}
 	t := in(lang)
-	c := card{Lang: t.lang, Name: s.Account.Name, Address: s.Account.Address, Long: utf8.RuneCountInString(s.Account.Address) >= longAddress,
-		Link: Link(o.URL, s.Account.Address), Host: host(o.URL), Made: t.made(s.Made), Foot: t.foot}
+	c := card{Lang: t.lang, Name: s.Account.Name, Address: s.Account.Address, Link: Link(o.URL, s.Account.Address), Host: host(o.URL), Made: t.made(s.Made), Foot: t.foot}
+	switch n := utf8.RuneCountInString(s.Account.Address); {
+	case n >= longestAddress:
+		c.Long = " longest"
+	case n >= longAddress:
+		c.Long = " long"
+	}
 	c.Before, c.After, _ = strings.Cut(t.how, "%s")
 	if o.Contact != "" {
 		c.Foot = fmt.Sprintf(t.contact, o.Contact)
