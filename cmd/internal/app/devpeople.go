@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"restante/cmd/internal/config"
 	"restante/webmail/accounts"
@@ -17,21 +16,25 @@ func DevPeople() []string {
 	return []string{"you@" + config.DevDomain, "anna@" + config.DevDomain, "max@" + config.DevDomain}
 }
 
-// devWait is how long making them may wait for the key and the index.
-const devWait = 10 * time.Second
-
-// startDev makes the people of --dev, unless there are people already.
-func (a *App) startDev(ctx context.Context) error {
-	if !a.cfg.Load().Dev || a.web.accounts == nil {
-		return nil
+// startDev makes the people of --dev in the background, unless there are people already.
+func (a *App) startDev(context.Context) error {
+	if a.cfg.Load().Dev && a.web.accounts != nil {
+		a.life.run("people of --dev", func(ctx context.Context) error {
+			if err := a.makePeople(ctx); err != nil && ctx.Err() == nil {
+				a.log.Error("nobody can sign in", "err", err)
+			}
+			return nil
+		})
 	}
-	ctx, cancel := context.WithTimeout(ctx, devWait)
-	defer cancel()
+	return nil
+}
+
+func (a *App) makePeople(ctx context.Context) error {
 	if _, err := a.keys.wait(ctx); err != nil {
-		return nil //nolint:nilerr // a store that is away: there is nobody to sign in then
+		return err
 	}
 	if err := a.spool.CaughtUp(ctx); err != nil {
-		return nil //nolint:nilerr // as above
+		return err
 	}
 	known, err := a.web.mail.Accounts(ctx)
 	if err != nil {

@@ -33,6 +33,7 @@ func TestContentIsHiddenFromAdmins(t *testing.T) {
 		id = pairs[0].Entry
 		return pairs[0].Subject == "salary talks"
 	})
+	until(t, "you have an account", func() bool { _, ok := a.web.accounts.Account("you@example.test"); return ok })
 	var raw bytes.Buffer
 	if err := b.Raw(t.Context(), "admin root", id, &raw); err != nil || !strings.Contains(raw.String(), "the secret body") {
 		t.Fatalf("%v", err)
