@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"restante/webmail/mailbox"
 	"restante/webmail/words"
@@ -61,14 +62,38 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	back := localPath(r.PostForm.Get("back"))
+	if do == "trash" || do == "restore" {
+		back = withoutThread(back, threads)
+	}
 	if say := acted(s.wordsOf(r), do, max(len(threads), 1), len(entries)); say != "" {
-		fields := url.Values{"do": {undo}, "e": entries, "back": {back}}
-		if here := r.PostForm.Get("here"); here != "" {
-			fields.Set("back", localPath(here))
-		}
-		s.setToast(w, toast{Text: say, Undo: "/m/" + url.PathEscape(v.boxName(box)) + "/act", Fields: fields})
+		s.setToast(w, undoing(say, "/m/"+url.PathEscape(v.boxName(box))+"/act", undo, entries, r.PostForm))
 	}
 	http.Redirect(w, r, back, http.StatusSeeOther)
+}
+
+// undoing is the toast that says what was done and takes it back.
+func undoing(say, act, undo string, entries []string, form url.Values) toast {
+	if undo == "trash" {
+		return toast{Text: say} // what was put back was mostly deleted a moment ago
+	}
+	back := localPath(form.Get("back"))
+	if here := form.Get("here"); here != "" {
+		back = localPath(here)
+	}
+	return toast{Text: say, Undo: act, Fields: url.Values{"do": {undo}, "e": entries, "back": {back}}}
+}
+
+// withoutThread takes a conversation that is gone from its folder off the end of a page's path.
+func withoutThread(path string, threads []string) string {
+	at, query, _ := strings.Cut(path, "?")
+	parts := strings.Split(at, "/")
+	if len(parts) != 5 || parts[1] != "m" || !slices.Contains(threads, parts[4]) {
+		return path
+	}
+	if at = strings.Join(parts[:4], "/"); query != "" {
+		at += "?" + query
+	}
+	return at
 }
 
 // changeOf is what an action changes, and the action that takes it back.

@@ -9,10 +9,10 @@ import (
 // calendar is how a language writes dates. The layouts use {d} day, {m} month's number, {mon} its short
 // and {month} its long name, {y} year, {wd} and {weekday}, {hm} the time of day.
 type calendar struct {
-	months, short, days, shortDays []string
-	day, dayYear, long, full       string
-	clock                          string // time.Format layout
-	first                          string // the first of a month, where it isn't written "1"
+	months, short, days, shortDays  []string
+	day, dayYear, long, full, since string
+	clock                           string // time.Format layout
+	first                           string // the first of a month, where it isn't written "1"
 }
 
 func calendarOf(lang string) calendar {
@@ -101,7 +101,7 @@ func (w *Words) Since(t, now time.Time, zone *time.Location) string {
 		return w.Clock(t, zone)
 	}
 	c := calendarOf(w.lang)
-	return c.write(c.day+", {hm}", at)
+	return c.write(c.since, at)
 }
 
 // dayNumber counts days; only differences of it mean something.

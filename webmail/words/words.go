@@ -1,7 +1,7 @@
 // Package words holds what the webmail says, in each language that it speaks.
 //
 // A catalogue is a folder named by its language (en, fr, de, ja) with one TOML file an area: the key
-// "read.empty" is the key empty of read.toml, "write.why.closed" the key closed in its table [why]. A text
+// "read.empty" is the key empty of read.toml, "common.why.closed" the key closed in its table [why]. A text
 // may hold {name}, filled in from the arguments; a table with nothing but one and other is a text in its plural forms:
 //
 //	messages = { one = "{n} message", other = "{n} messages" }

@@ -181,6 +181,10 @@
       mark(reader.dataset.thread);
     }
   });
+  // What is done in the list leaves what is read beside it open.
+  document.addEventListener("htmx:configRequest", e => {
+    if (e.detail.elt.matches(".rows-form") && !new URLSearchParams(location.search).has("after")) e.detail.parameters.back = location.pathname + location.search;
+  });
   function mark(thread) {
     for (const row of rows()) {
       const now = row.dataset.thread === thread, link = $("a.open", row);
