@@ -23,7 +23,7 @@ func calendarOf(lang string) calendar {
 			short:     strings.Fields("janv. févr. mars avr. mai juin juil. août sept. oct. nov. déc."),
 			days:      strings.Fields("dimanche lundi mardi mercredi jeudi vendredi samedi"),
 			shortDays: strings.Fields("dim. lun. mar. mer. jeu. ven. sam."),
-			day:       "{d} {mon}", dayYear: "{d} {mon} {y}", long: "{weekday} {d} {month} {y}", full: "{weekday} {d} {month} {y}, {hm}", clock: "15:04", first: "1er",
+			day:       "{d} {mon}", dayYear: "{d} {mon} {y}", since: "le {d} {mon} à {hm}", long: "{weekday} {d} {month} {y}", full: "{weekday} {d} {month} {y}, {hm}", clock: "15:04", first: "1er",
 		}
 	case "de":
 		return calendar{
@@ -31,13 +31,13 @@ func calendarOf(lang string) calendar {
 			short:     strings.Fields("Jan. Feb. März Apr. Mai Juni Juli Aug. Sept. Okt. Nov. Dez."),
 			days:      strings.Fields("Sonntag Montag Dienstag Mittwoch Donnerstag Freitag Samstag"),
 			shortDays: strings.Fields("So Mo Di Mi Do Fr Sa"),
-			day:       "{d}. {mon}", dayYear: "{d}. {mon} {y}", long: "{weekday}, {d}. {month} {y}", full: "{weekday}, {d}. {month} {y}, {hm}", clock: "15:04",
+			day:       "{d}. {mon}", dayYear: "{d}. {mon} {y}", since: "{d}. {mon}, {hm}", long: "{weekday}, {d}. {month} {y}", full: "{weekday}, {d}. {month} {y}, {hm}", clock: "15:04",
 		}
 	case "ja":
 		return calendar{
 			days:      strings.Fields("日曜日 月曜日 火曜日 水曜日 木曜日 金曜日 土曜日"),
 			shortDays: strings.Fields("日曜 月曜 火曜 水曜 木曜 金曜 土曜"),
-			day:       "{m}月{d}日", dayYear: "{y}年{m}月{d}日", long: "{y}年{m}月{d}日 {weekday}", full: "{y}年{m}月{d}日 {weekday} {hm}", clock: "15:04",
+			day:       "{m}月{d}日", dayYear: "{y}年{m}月{d}日", since: "{m}月{d}日 {hm}", long: "{y}年{m}月{d}日 {weekday}", full: "{y}年{m}月{d}日 {weekday} {hm}", clock: "15:04",
 		}
 	}
 	return calendar{
@@ -45,7 +45,7 @@ func calendarOf(lang string) calendar {
 		short:     strings.Fields("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"),
 		days:      strings.Fields("Sunday Monday Tuesday Wednesday Thursday Friday Saturday"),
 		shortDays: strings.Fields("Sun Mon Tue Wed Thu Fri Sat"),
-		day:       "{d} {mon}", dayYear: "{d} {mon} {y}", long: "{weekday}, {d} {month} {y}", full: "{weekday}, {d} {month} {y}, {hm}", clock: "15:04",
+		day:       "{d} {mon}", dayYear: "{d} {mon} {y}", since: "{d} {mon}, {hm}", long: "{weekday}, {d} {month} {y}", full: "{weekday}, {d} {month} {y}, {hm}", clock: "15:04",
 	}
 }
 
