@@ -15,6 +15,7 @@ import (
 	"github.com/pquerna/otp/totp"
 
 	"restante/webmail/accounts"
+	"restante/webmail/session"
 )
 
 // door runs a test in fake time: refusals wait.
@@ -246,15 +247,21 @@ func TestAnotherDeviceByQR(t *testing.T) {
 	})
 }
 
-// code returns what the app shows, at the next time step.
-func nextCode(t *testing.T, seed string) string {
+// totpAt returns what the app shows at a time.
+func totpAt(t *testing.T, seed string, at time.Time) string {
 	t.Helper()
-	time.Sleep(30 * time.Second)
-	c, err := totp.GenerateCode(seed, time.Now())
+	c, err := totp.GenerateCode(seed, at)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// nextCode waits for the next time step and returns what the app shows then.
+func nextCode(t *testing.T, seed string) string {
+	t.Helper()
+	time.Sleep(30 * time.Second)
+	return totpAt(t, seed, time.Now())
 }
 
 var hiddenField = regexp.MustCompile(`name="(?:first|seed)" value="([^"]+)"`)
@@ -319,6 +326,32 @@ func TestSecondStep(t *testing.T) {
 		r.want("turn off, wrong", c.post("/security/second/off", "code", "000000"), 403, "isn&#39;t right")
 		r.want("turn off", c.post("/security/second/off", "code", nextCode(t, seed)), 303, "")
 		r.want("password alone", r.guest("192.0.2.4").password(doorAnna, "correct horse"), 303, "")
+	})
+}
+
+// After a passkey that didn't ask for the person, a script is told to go to the second step.
+func TestSecondStepAfterAScript(t *testing.T) {
+	door(t, nil, func(t *testing.T, r *doorRig) {
+		c := r.guest("192.0.2.1")
+		r.want("sign in", c.password(doorAnna, "correct horse"), 303, "")
+		seed := setUpSecond(t, r, c)
+		r.want("without a first step", r.guest("192.0.2.2").do("/signin/second", nil), 303, "")
+		a, _ := r.people.Account(doorAnna)
+		w := httptest.NewRecorder()
+		r.server.askSecondLater(w, httptest.NewRequest(http.MethodPost, "/signin/passkey/finish", nil), a, proof{How: session.Passkey, Next: "/m/me/inbox"})
+		r.want("script", w, 200, `{"to":"/signin/second"}`)
+		phone := r.guest("192.0.2.3")
+		for _, k := range w.Result().Cookies() {
+			phone.cookies[k.Name] = k
+		}
+		page := phone.do("/signin/second", nil)
+		r.want("page", page, 200, "Code from your authenticator app")
+		phone.wantIn("before the second step", doorAnna, false)
+		w = phone.post("/signin/second", "first", hidden(t, page.Body.String()), "code", nextCode(t, seed))
+		if w.Header().Get("Location") != "/m/me/inbox" || phone.cookies["second"] != nil {
+			t.Errorf("to %q with cookies %v", w.Header().Get("Location"), phone.cookies)
+		}
+		phone.wantIn("after the second step", doorAnna, true)
 	})
 }
 
