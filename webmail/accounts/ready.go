@@ -27,12 +27,13 @@ type Ready struct {
 	Why       string    `json:"why,omitempty"` // there is no way
 }
 
-// Readiness is Ready of all accounts, with its sums. Those who couldn't sign in come first.
+// Readiness is Ready of all accounts that are not disabled, with its sums. Those who couldn't sign in come first.
 type Readiness struct {
 	Accounts  int     `json:"accounts"`
 	Could     int     `json:"could"`     // in an outage
 	Now       int     `json:"now"`       // at this moment
 	Practised int     `json:"practised"` // ever
+	Disabled  int     `json:"disabled"`  // accounts that are not counted and not listed: nobody is meant to sign in to them
 	People    []Ready `json:"people"`
 }
 
@@ -40,6 +41,10 @@ type Readiness struct {
 func (d *Directory) Readiness() Readiness {
 	r := Readiness{People: []Ready{}}
 	for _, a := range d.All() {
+		if a.Disabled {
+			r.Disabled++
+			continue
+		}
 		one := d.Ready(a)
 		r.Accounts++
 		if len(one.Ways) > 0 {

@@ -252,13 +252,13 @@ func TestReadiness(t *testing.T) {
 	want(t, "disable", err, nil)
 	line := func() string {
 		r := d.Readiness()
-		out := fmt.Sprintf("%d of %d, now %d, practised %d:", r.Could, r.Accounts, r.Now, r.Practised)
+		out := fmt.Sprintf("%d of %d, now %d, practised %d, disabled %d:", r.Could, r.Accounts, r.Now, r.Practised, r.Disabled)
 		for _, p := range r.People {
 			out += fmt.Sprintf(" %s%v%v%s", p.Account.Address[:1], p.Ways, p.Now, p.Why)
 		}
 		return out
 	}
-	same(t, "before", line(), "4 of 6, now 2, practised 1: d[][]no password, no codes, no device f[][]disabled a[password passkey][password passkey] b[codes][] c[link][link] e[codes][]")
+	same(t, "before", line(), "4 of 5, now 2, practised 1, disabled 1: d[][]no password, no codes, no device a[password passkey][password passkey] b[codes][] c[link][link] e[codes][]")
 	if a, _ := d.Account("anna@example.com"); !d.Ready(a).Second || !d.Ready(a).Until.IsZero() {
 		t.Errorf("%+v", d.Ready(a))
 	}
@@ -271,5 +271,5 @@ func TestReadiness(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	same(t, "in an outage", line(), "3 of 6, now 3, practised 1: d[][]no password, no codes, no device e[][]all codes are used f[][]disabled a[password passkey][password passkey] b[codes][codes] c[link][link]")
+	same(t, "in an outage", line(), "3 of 5, now 3, practised 1, disabled 1: d[][]no password, no codes, no device e[][]all codes are used a[password passkey][password passkey] b[codes][codes] c[link][link]")
 }

@@ -268,7 +268,11 @@ func (e *Env) printUser(u *admin.User) {
 		line("device", fmt.Sprintf("%s (%s), last used %s, good until %s", clean(d.Name), d.Kind, ago(d.Used, now), clock(d.Until, now)))
 	}
 	for _, s := range u.Sessions {
-		line("signed in", fmt.Sprintf("by %s since %s, %s, %s, last seen %s", s.Method, clock(s.Started, now), clean(s.Agent), s.Addr, ago(s.Seen, now)))
+		agent := ""
+		if s.Agent != "" {
+			agent = clean(s.Agent) + " at "
+		}
+		line("signed in", fmt.Sprintf("by %s since %s, %s%s, last seen %s", s.Method, clock(s.Started, now), agent, s.Addr, ago(s.Seen, now)))
 	}
 	practised := "never"
 	if !u.Practised.IsZero() {

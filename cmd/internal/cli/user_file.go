@@ -303,7 +303,7 @@ func (c *command) printReadiness(r *admin.UserReadiness, all bool) {
 			style = styleAmber
 		}
 		fmt.Fprintln(c.Out, c.paint(style, fmt.Sprintf("%s of %s could sign in in an outage", thousands(int64(r.Could)), thousands(int64(r.Accounts))))+
-			fmt.Sprintf("   %s right now   %s practised", thousands(int64(r.Now)), haveHas(r.Practised)))
+			fmt.Sprintf("   %s right now   %s practised", thousands(int64(r.Now)), haveHas(r.Practised)) + notCounted(r.Disabled))
 		if len(r.Outages) > 0 {
 			fmt.Fprintf(c.Out, "codes count now: an outage is open for %s\n", strings.Join(r.Outages, ", "))
 		}
@@ -364,6 +364,14 @@ func (c *command) printReady(people []accounts.Ready) {
 		t.add(col(p.Account.Address), col(at), col(also), col(practised))
 	}
 	t.print(c.Out)
+}
+
+// notCounted names the accounts that are left out.
+func notCounted(disabled int) string {
+	if disabled == 0 {
+		return ""
+	}
+	return fmt.Sprintf("   (%s disabled, not counted)", thousands(int64(disabled)))
 }
 
 func haveHas(n int) string {
