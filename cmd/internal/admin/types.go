@@ -148,7 +148,9 @@ type Report struct {
 	More         bool            `json:"more,omitempty"` // NotDelivered has been cut at 1,000
 	Seconds      float64         `json:"seconds"`        // from opened to closed, or to now
 	Chain        ChainState      `json:"chain"`
-	Sent         submit.Tally    `json:"sent"` // what people of the domain wrote meanwhile
+	Sent         submit.Tally    `json:"sent"`              // what people of the domain wrote meanwhile
+	Read         int             `json:"read,omitempty"`    // messages of it that people have read in the webmail
+	Readers      int             `json:"readers,omitempty"` // how many people did
 }
 
 // ChainState says whether the hashes of the streams that hold anything of an outage still lead to one another.

@@ -75,6 +75,13 @@ func (b *backend) report(ctx context.Context, id string) (*admin.Report, error) 
 	if r.Sent, err = b.submit.Tally(ctx, r.Domain, o.Opened, o.Closed); err != nil {
 		return nil, fmt.Errorf("what was sent: %w", err)
 	}
+	if b.web.mail != nil {
+		t, err := b.web.mail.Totals(ctx, r.Domain, o.Opened, o.Closed)
+		if err != nil {
+			return nil, fmt.Errorf("what was read: %w", err)
+		}
+		r.Read, r.Readers = t.Read, t.Readers
+	}
 	return r, b.notDelivered(ctx, r)
 }
 

@@ -138,8 +138,8 @@ func (e *Env) printReport(r *admin.Report) {
 	if r.Deleted > 0 {
 		fmt.Fprintf(e.Out, "  retention   %*s %s of these deleted since; their sums stand in the ledger\n", p.width, thousands(r.Deleted), noun(r.Deleted, "pair"))
 	}
-	if r.Sent.Sent > 0 {
-		fmt.Fprintf(e.Out, "  in webmail  %s\n", tallyLine(r.Sent))
+	if line := webmailUse(r); line != "" {
+		fmt.Fprintf(e.Out, "  in webmail    %s\n", line)
 	}
 	p.chain()
 }

@@ -27,3 +27,15 @@ func webmailLine(w *admin.WebmailState) string {
 	}
 	return strings.Join(parts, "   ")
 }
+
+// webmailUse says what people did in the webmail during an outage, "" for nothing.
+func webmailUse(r *admin.Report) string {
+	var parts []string
+	if r.Read > 0 {
+		parts = append(parts, fmt.Sprintf("%s read by %s", plural(int64(r.Read), "message"), strings.Replace(plural(int64(r.Readers), "person"), "persons", "people", 1)))
+	}
+	if r.Sent.Sent > 0 {
+		parts = append(parts, tallyLine(r.Sent))
+	}
+	return strings.Join(parts, "; ")
+}
