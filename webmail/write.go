@@ -204,6 +204,11 @@ func (s *Server) openWriting(w http.ResponseWriter, r *http.Request) {
 	}
 	p := writePage{Writing: writing, Draft: d, Attachments: saved.Attachments, Back: boxPath(boxMe, mailbox.Drafts)}
 	p.Saved = s.wordsOf(r).When(saved.Saved, s.o.Now(), zoneOf(r))
+	if box, ok := boxByID(v, d.Box); ok && d.Answers != "" { // back to what is answered
+		if it, err := s.o.Mail.Item(r.Context(), box, d.Answers); err == nil {
+			p.Back = boxPath(v.boxName(box), it.Folder) + "/" + it.Thread
+		}
+	}
 	s.writingPage(w, r, http.StatusOK, p)
 }
 
@@ -222,7 +227,7 @@ func (s *Server) writingPage(w http.ResponseWriter, r *http.Request, status int,
 	}
 	p.BoxName = v.boxName(box)
 	for _, a := range senders(v, box) {
-		p.Senders = append(p.Senders, sender{Address: a, Label: compose.Person{Name: v.Account.Name, Addr: a}.String(), Chosen: a == p.Draft.From})
+		p.Senders = append(p.Senders, sender{Address: a, Label: compose.Person{Addr: a}.String(), Chosen: a == p.Draft.From})
 	}
 	if _, why := s.maySend(r, v, p.Draft.From); why != "" {
 		p.WhyNot = why

@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +45,8 @@ type writeRig struct {
 	noted []spool.Event
 	state DomainState
 
+	web    *httptest.Server  // for browsers
+	away   atomic.Bool       // the line is down
 	copies map[string]string // entry of what was sent, by account and writing
 }
 
@@ -211,6 +214,12 @@ func (r *writeRig) Undo(_ context.Context, account, writing string) error {
 	}
 	delete(r.copies, account+writing)
 	return r.ledger(spool.Event{ID: spool.NewID(), Time: writeNow, Type: spool.Removed, Entry: entry, Reason: "undone"})
+}
+
+func (r *writeRig) setWhy(why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.why = why
 }
 
 func (r *writeRig) Domain(string) DomainState { return r.state }

@@ -366,5 +366,7 @@
     return p;
   });
   kept = snapshot();
-  if (text.autofocus) { text.focus(); text.setSelectionRange(0, 0); }
+  const wrong = form.querySelector("[aria-invalid=true]");
+  if (wrong) wrong.focus();
+  else if (text.autofocus) { text.focus(); text.setSelectionRange(0, 0); }
 })();
