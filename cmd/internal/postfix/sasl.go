@@ -78,6 +78,11 @@ userdb {
   driver = static
   args = uid=mail gid=mail home=/nonexistent
 }
+service anvil {
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
+}
 service auth {
   unix_listener %[2]s/queue/private/auth {
     mode = 0666
