@@ -309,3 +309,20 @@ func BenchmarkImport(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkReadiness is what status asks, of 10,000 people.
+func BenchmarkReadiness(b *testing.B) {
+	var rows []Row
+	for i := range 10000 {
+		rows = append(rows, Row{Line: i + 2, Address: fmt.Sprintf("p%d@example.com", i), Password: hashes[6].hash})
+	}
+	d := newLedger(b).node(b)
+	if _, err := d.Import(b.Context(), "x", rows, ImportOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if r := d.Readiness(); r.Could != 10000 {
+			b.Fatal(r.Could)
+		}
+	}
+}

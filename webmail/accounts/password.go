@@ -82,7 +82,9 @@ func (d *Directory) VerifyPassword(ctx context.Context, address, password string
 func (d *Directory) rehash(ctx context.Context, address string, was Register, password string) {
 	hash, err := d.HashPassword(ctx, password)
 	if err == nil {
-		d.writing.Lock()
+		if !d.writing.TryLock() { // an import is under way: nobody waits for it to sign in
+			return
+		}
 		defer d.writing.Unlock()
 		now, ok := d.Register(address, FieldPassword, "")
 		if !ok || now.id != was.id {

@@ -303,7 +303,7 @@ func (c *command) printReadiness(r *admin.UserReadiness, all bool) {
 			style = styleAmber
 		}
 		fmt.Fprintln(c.Out, c.paint(style, fmt.Sprintf("%s of %s could sign in in an outage", thousands(int64(r.Could)), thousands(int64(r.Accounts))))+
-			fmt.Sprintf("   %s right now   %s practised", thousands(int64(r.Now)), haveHas(r.Practised)) + notCounted(r.Disabled))
+			fmt.Sprintf("   %s right now   %s practised", thousands(int64(r.Now)), haveHas(r.Practised))+notCounted(r.Disabled))
 		if len(r.Outages) > 0 {
 			fmt.Fprintf(c.Out, "codes count now: an outage is open for %s\n", strings.Join(r.Outages, ", "))
 		}

@@ -296,14 +296,14 @@ func (c *command) secretFile(name string) (io.Writer, error) {
 
 func newUserLink(c *command) *cobra.Command {
 	var r admin.UserSelect
-	var asCSV, yes bool
+	var asCSV bool
 	cmd := &cobra.Command{
 		Use:   "link [<address>...]",
 		Short: "Make a link that signs a person in once",
 		Long: `Make a link that signs a person in once, to be told over another way than mail: an SMS, a chat, the telephone.
 To open it is not enough to use it up: the page asks for a press on a button.`,
 		Example: `  restante user link anna@example.com
-  restante user link --missing --for 3d --csv | sms-gateway`,
+  restante user link --all --for 3d --csv | sms-gateway`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := peopleSelected(cmd, &r, args); err != nil {
 				return err
@@ -311,17 +311,6 @@ To open it is not enough to use it up: the page asks for a press on a button.`,
 			client, err := c.client()
 			if err != nil {
 				return err
-			}
-			if r.All && !r.Void {
-				dry := r
-				dry.DryRun = true
-				who, err := client.UserLinks(cmd.Context(), dry)
-				if err != nil {
-					return err
-				}
-				if err := c.confirm(yes, "this makes links for %s, each of which signs somebody in", people(len(who))); err != nil {
-					return err
-				}
 			}
 			links, err := client.UserLinks(cmd.Context(), r)
 			if err != nil {
@@ -340,7 +329,6 @@ To open it is not enough to use it up: the page asks for a press on a button.`,
 	cmd.Flags().StringVar(&r.For, "for", "1d", "how long it is good")
 	cmd.Flags().BoolVar(&asCSV, "csv", false, "print address,name,link,until")
 	cmd.Flags().BoolVar(&r.Void, "void", false, "make no new links; make those that they have void")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
 	return cmd
 }
 
