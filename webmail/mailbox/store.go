@@ -39,6 +39,7 @@ type Store struct {
 
 	lagMu sync.Mutex
 	lag   int
+	aside error
 	poke  chan struct{} // there is text to be read
 }
 
@@ -158,6 +159,9 @@ func scanKeys(r *sql.Rows, into ...*key) error {
 
 // Positions returns how far each stream is folded.
 func (s *Store) Positions(ctx context.Context) (map[spool.StreamID]spool.Position, error) {
+	s.lagMu.Lock()
+	s.aside = nil // it begins anew
+	s.lagMu.Unlock()
 	m := map[spool.StreamID]spool.Position{}
 	err := table.Each(ctx, s.db.Read, "SELECT ledger, name, seq, hash, sealed FROM stream WHERE hash<>''", func(r *sql.Rows) error {
 		var id spool.StreamID
@@ -221,6 +225,21 @@ func (s *Store) SetLag(batches int, since time.Time) {
 	s.lagMu.Lock()
 	defer s.lagMu.Unlock()
 	s.lag = batches
+}
+
+// SetAside is told that the store is fed no longer, since it can't be written. What it has can still be read.
+func (s *Store) SetAside(err error) {
+	s.log.Error("the webmail doesn't see what happens any more: its database can't be written. Mend that and restart; deleting webmail.db is harmless", "err", err)
+	s.lagMu.Lock()
+	defer s.lagMu.Unlock()
+	s.aside = err
+}
+
+// Trouble returns why the store is fed no longer, nil while it is.
+func (s *Store) Trouble() error {
+	s.lagMu.Lock()
+	defer s.lagMu.Unlock()
+	return s.aside
 }
 
 func (s *Store) lagging() int {
