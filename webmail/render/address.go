@@ -82,7 +82,7 @@ func splitAddresses(s string) []addressPiece {
 		case c == '>':
 			angle = false
 		case angle:
-		case c == ':' && !strings.Contains(s[start:i], "@") && group == "":
+		case c == ':' && !strings.Contains(s[start:i], "@") && group == "" && !strings.EqualFold(strings.TrimSpace(s[start:i]), "mailto"):
 			group = s[start:i]
 			start = i + 1
 		case c == ',' || c == ';':

@@ -38,7 +38,7 @@ func guess(b []byte) string {
 func likeliest(b []byte) encoding.Encoding {
 	var c counts
 	c.count(b)
-	if c.inRuns == 0 || c.letters > 3*c.high && c.inRuns*3 <= c.high*2 {
+	if c.inRuns == 0 || c.letters >= 2*c.high && c.inRuns*3 <= c.high*2 {
 		return charmap.Windows1252
 	}
 	if c.sjis > 0 && c.sjisBad == 0 && c.sjisKana*4 > c.sjis {

@@ -73,7 +73,7 @@ func suspicion(raw, addr string) string {
 			}
 		}
 	}
-	if strings.IndexFunc(raw+local+shown, invisible) >= 0 {
+	if all := raw + " " + local + " " + shown; strings.IndexFunc(all, invisible) >= 0 || joinsLatin(all) {
 		return ReasonInvisible
 	}
 	if other := addressIn(raw); other != "" && addr != "" && !sameSender(other, addr) {
@@ -86,6 +86,19 @@ func suspicion(raw, addr string) string {
 		return ReasonLookalike
 	}
 	return ""
+}
+
+// joinsLatin finds joiners beside Latin letters, where they do nothing but hide.
+func joinsLatin(s string) bool {
+	last := ' '
+	for _, r := range s {
+		joiner := r == 0x200c || r == 0x200d
+		if joiner && unicode.Is(unicode.Latin, last) {
+			return true
+		}
+		last = r
+	}
+	return false
 }
 
 func cutAddr(addr string) (local, domain string, ok bool) {
