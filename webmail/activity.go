@@ -108,7 +108,9 @@ func (s *Server) subjectOf(r *http.Request, v *viewer, entry string) string {
 
 func activityIcon(what string) string {
 	switch what {
-	case "sign-in", "sign-out", "session-ended", "sessions-ended":
+	case "sign-in":
+		return "person"
+	case "sign-out", "session-ended", "sessions-ended":
 		return "leave"
 	case "sign-in-failed":
 		return "warning"

@@ -26,7 +26,7 @@ func (s *Server) deviceRows(r *http.Request, v *viewer) (rows []deviceRow, ready
 		}
 	}
 	for _, d := range s.o.SignIn.Factors.Devices(v.Account.Address) {
-		row := deviceRow{ID: d.ID, Name: d.Name, Site: d.Site, Passkey: d.Kind == factor.Passkey, Here: d.ID == here, Icon: "laptop", Until: t.Day(d.Until, zone)}
+		row := deviceRow{ID: d.ID, Name: d.Name, Site: d.Site, Passkey: d.Kind == factor.Passkey, Here: d.ID == here, Icon: "laptop", Until: t.When(d.Until, now, zone)}
 		if phoneLike(d.Name) {
 			row.Icon = "phone"
 		}

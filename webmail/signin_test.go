@@ -522,7 +522,7 @@ func TestLedgerGone(t *testing.T) {
 		r.fail = errors.New("store gone")
 		r.mu.Unlock()
 		c := r.guest("192.0.2.1")
-		r.want("sign in", c.password(doorAnna, "correct horse"), 500, "No mail is lost")
+		r.want("sign in", c.password(doorAnna, "correct horse"), 503, "Nothing is lost")
 		c.wantIn("without a ledger", doorAnna, false)
 		r.mu.Lock()
 		r.fail = nil

@@ -161,7 +161,10 @@ func (s *Server) proven(w http.ResponseWriter, r *http.Request, a accounts.Accou
 	}
 	to, err := s.enter(w, r, a, p)
 	if err != nil {
-		s.fail(w, r, err)
+		s.o.Log.Error("webmail: a sign-in failed", "account", a.Address, "err", err)
+		d := s.doorWith(r, a.Address)
+		d.Error = s.wordsOf(r).T("signin.error.store")
+		s.page(w, out(r), http.StatusServiceUnavailable, "signin-with", d)
 		return
 	}
 	http.Redirect(w, r, to, http.StatusSeeOther)
