@@ -122,9 +122,14 @@ func (s *Service) mine(p *spool.Pair) bool {
 	return !waits
 }
 
-// notice passes on what the engine has to tell, by the names that people know.
+// notice passes on what the engine has to tell, by the names that people know. That all is sent is nothing to be told.
 func (s *Service) notice(n replay.Notice) {
-	n.Domain = hostedName(n.Domain)
+	if n.Kind == replay.NoticeFinished {
+		return
+	}
+	if domain := hostedName(n.Domain); domain != n.Domain {
+		n.Domain, n.Reason = domain, "by authenticated submission: "+n.Reason
+	}
 	s.o.Notify(n)
 }
 

@@ -220,6 +220,9 @@ func (a *App) replayNotice(n replay.Notice) {
 		}
 	case replay.NoticePaused:
 		text = fmt.Sprintf("The replay of %s is paused: %s", n.Domain, because(n))
+		if n.Domain == spool.Smarthost {
+			text = "Sending to the outside is paused: " + because(n) + ". See: restante sending status"
+		}
 	case replay.NoticeStopped:
 		text = "All replay has stopped, since outcomes can't be recorded: " + n.Reason
 	default:

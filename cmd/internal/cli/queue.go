@@ -56,6 +56,7 @@ func (f *filterFlags) register(cmd *cobra.Command) {
 	p.StringVar(&f.Outage, "outage", "", "of this outage")
 	p.StringVar(&f.since, "since", "", "received since: 2h, 3d, 09:12, 2026-11-21T09:12")
 	p.StringVar(&f.until, "until", "", "received before")
+	p.BoolVar(&f.Written, "written", false, "only what was written here: sent mail, copies, bounces")
 	p.StringVar(&f.Text, "text", "", "with this in sender, recipient or subject")
 }
 
@@ -78,7 +79,7 @@ func (f *filterFlags) finish() error {
 
 // empty reports that nothing was chosen.
 func (f *filterFlags) empty() bool {
-	return f.Domain == "" && f.Rcpt == "" && f.From == "" && f.state == "" && f.Outage == "" && f.since == "" && f.until == "" && f.Text == ""
+	return f.Domain == "" && f.Rcpt == "" && f.From == "" && f.state == "" && f.Outage == "" && f.since == "" && f.until == "" && f.Text == "" && !f.Written
 }
 
 func newQueueList(c *command) *cobra.Command {
