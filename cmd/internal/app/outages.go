@@ -2,28 +2,31 @@ package app
 
 import (
 	"context"
-	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"restante/cmd/internal/config"
 	"restante/relay/health"
 	"restante/webmail"
 )
 
-// pictureEvery is how often the picture that people see of outages is drawn anew.
-const pictureEvery = time.Second
+// How often it is looked whether the picture has to be drawn anew, and how often it is drawn in any case: notices end by the clock.
+const (
+	pictureEvery = time.Second
+	pictureAnew  = 15 * time.Second
+)
 
 // picture is how the domains do, as the webmail tells it: looked up by every page, and so kept in memory.
 type picture struct {
 	app     *App
 	domains atomic.Pointer[map[string]webmail.DomainState]
-	changed func() // called when something has changed
 }
 
 func newPicture(a *App) *picture {
-	p := &picture{app: a, changed: func() {}}
+	p := &picture{app: a}
 	p.domains.Store(&map[string]webmail.DomainState{})
 	return p
 }
@@ -37,13 +40,30 @@ func (p *picture) writing(name string) bool {
 	return s.Hosted && (s.Down || s.Recovering || time.Now().Before(s.WritingUntil))
 }
 
-// run draws until ctx ends.
+// run draws until ctx ends, when a primary or the index has changed.
 func (p *picture) run(ctx context.Context) error {
 	t := time.NewTicker(pictureEvery)
 	defer t.Stop()
+	var drawn time.Time
+	var seen []health.Record
+	var cfg *config.Config
+	changed := p.app.index.Changed()
 	for {
-		if err := p.draw(ctx); err != nil && ctx.Err() == nil {
-			p.app.log.Debug("how outages stand isn't known", "err", err)
+		now, records := time.Now(), p.records()
+		old := p.app.cfg.Load() != cfg || now.Sub(drawn) >= pictureAnew || !reflect.DeepEqual(records, seen)
+		select {
+		case <-changed:
+			old = true
+		default:
+		}
+		if old {
+			changed = p.app.index.Changed() // before it is read
+			cfg = p.app.cfg.Load()
+			if err := p.draw(ctx); err == nil {
+				drawn, seen = now, records
+			} else if ctx.Err() == nil {
+				p.app.log.Debug("how outages stand isn't known", "err", err)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -51,6 +71,17 @@ func (p *picture) run(ctx context.Context) error {
 		case <-t.C:
 		}
 	}
+}
+
+// records are the states of all primaries, less what changes with every probe.
+func (p *picture) records() []health.Record {
+	c := p.app.cfg.Load()
+	list := make([]health.Record, len(c.Domains))
+	for i := range c.Domains {
+		r := p.app.monitor.State(c.Domains[i].Name)
+		list[i] = health.Record{State: r.State, Since: r.Since, DownSince: r.DownSince, Declaration: r.Declaration}
+	}
+	return list
 }
 
 func (p *picture) draw(ctx context.Context) error {
@@ -72,9 +103,7 @@ func (p *picture) draw(ctx context.Context) error {
 		}
 		next[name] = s
 	}
-	if old := p.domains.Swap(&next); !maps.Equal(*old, next) {
-		p.changed()
-	}
+	p.domains.Store(&next)
 	return nil
 }
 

@@ -27,6 +27,11 @@ func startConfig(t *testing.T, path string) *App {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startWith(t, c)
+}
+
+func startWith(t *testing.T, c *config.Config) *App {
+	t.Helper()
 	a, err := New(Options{Config: c, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Version: "test"})
 	if err != nil {
 		t.Fatal(err)
