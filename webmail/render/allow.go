@@ -73,10 +73,8 @@ func allowedAttr(tag atom.Atom, key, value string) (string, bool) {
 		return length(v)
 	case "border", "cellpadding", "cellspacing", "hspace", "vspace":
 		return integer(v, 0, 200)
-	case "colspan", "span":
-		return integer(v, 1, 100)
-	case "rowspan":
-		return integer(v, 0, 1000)
+	case "colspan", "span", "rowspan":
+		return integer(v, 1, 1000)
 	case "start", "value":
 		if tag != atom.Ol && tag != atom.Li {
 			return "", false

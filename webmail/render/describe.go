@@ -49,7 +49,7 @@ func (p *parser) typeOf(part *Part, raw, value string, digest bool) string {
 	switch {
 	case digest:
 		return "message/rfc822"
-	case part.Disposition == "attachment" || part.Name != "":
+	case part.Name != "" || raw != "" && part.Disposition == "attachment":
 		if t := typeByName(part.Name); t != "" {
 			return t
 		}

@@ -52,7 +52,10 @@ func (p *plain) message(ctx context.Context, m *Message, depth int) error {
 }
 
 func (p *plain) add(s string) {
-	s = cutValid(s, max(p.left, 0))
-	p.left -= len(s)
+	if len(s) > p.left {
+		s, p.left = cutValid(s, max(p.left, 0)), 0
+	} else {
+		p.left -= len(s)
+	}
 	p.text.WriteString(s)
 }

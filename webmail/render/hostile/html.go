@@ -163,7 +163,27 @@ func mathml() []string {
 }
 
 func styles() []string {
-	inline := []string{
+	var all []string
+	for _, s := range declarations() {
+		all = append(all, `<p style="`+strings.ReplaceAll(s, `"`, "&quot;")+`">styled</p>`)
+	}
+	for _, s := range sheets() {
+		all = append(all, "<style>"+s+"</style><p>styled</p>")
+	}
+	return append(all,
+		`<style media="x){}@import 'URL.css';@media all">p{color:red}</style>`,
+		`<style type="text/less">@import "URL.css";</style><style><style></style><img src=x onerror=alert(1)></style>`,
+		`<p class="x&quot; onclick=&quot;alert(1)" id="x&quot;><script>alert(1)</script>">x</p>`,
+		`<p class="rhost rblocked s1 rtext" id="r">looks like ours</p>`,
+		`<font color="red;background:url(URL.png)" face="x;background:url(URL.png)" size="1;x">x</font>`,
+		`<body bgcolor="red}*{background:url(URL.png)" text="expression(alert(1))" link="javascript:alert(1)" background="URL.png">`,
+		`<table width="1;background:url(URL.png)" bgcolor="&quot;><script>alert(1)</script>" background="URL.png" bordercolor="x&lt;"><td height="9&quot; onclick=&quot;alert(1)">x</table>`,
+	)
+}
+
+// declarations are for style attributes.
+func declarations() []string {
+	return []string{
 		`background:url(URL.png)`,
 		`background:url("URL.png")`,
 		`background:u\72l(URL.png)`,
@@ -201,15 +221,10 @@ func styles() []string {
 		`animation:x 1s infinite;transition:all 99s;will-change:transform;offset-path:url(URL)`,
 		`text-decoration:url(URL);quotes:"<" ">";counter-reset:x 1;-webkit-user-modify:read-write`,
 	}
-	var all []string
-	for _, s := range inline {
-		quote := `"`
-		if strings.Contains(s, `"`) {
-			s = strings.ReplaceAll(s, `"`, "&quot;")
-		}
-		all = append(all, "<p style="+quote+s+quote+">styled</p>")
-	}
-	sheets := []string{
+}
+
+func sheets() []string {
+	return []string{
 		`@import "URL.css";`,
 		`@import url(URL.css);`,
 		`@\69mport "URL.css";`,
@@ -241,16 +256,4 @@ func styles() []string {
 		`@view-transition{navigation:auto}@starting-style{p{background:url(URL.png)}}@position-try --x{left:0}`,
 		`p{color:red}}@import "URL.css";p{`,
 	}
-	for _, s := range sheets {
-		all = append(all, "<style>"+s+"</style><p>styled</p>")
-	}
-	return append(all,
-		`<style media="x){}@import 'URL.css';@media all">p{color:red}</style>`,
-		`<style type="text/less">@import "URL.css";</style><style><style></style><img src=x onerror=alert(1)></style>`,
-		`<p class="x&quot; onclick=&quot;alert(1)" id="x&quot;><script>alert(1)</script>">x</p>`,
-		`<p class="rhost rblocked s1 rtext" id="r">looks like ours</p>`,
-		`<font color="red;background:url(URL.png)" face="x;background:url(URL.png)" size="1;x">x</font>`,
-		`<body bgcolor="red}*{background:url(URL.png)" text="expression(alert(1))" link="javascript:alert(1)" background="URL.png">`,
-		`<table width="1;background:url(URL.png)" bgcolor="&quot;><script>alert(1)</script>" background="URL.png" bordercolor="x&lt;"><td height="9&quot; onclick=&quot;alert(1)">x</table>`,
-	)
 }
