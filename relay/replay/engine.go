@@ -44,9 +44,10 @@ type Engine struct {
 	feeding context.Context // of the feeders: ends first
 	tasks   sync.WaitGroup
 
-	synced  time.Time     // all that was in the ledger by then is in the index
-	failed  error         // why nothing is sent: outcomes can't be recorded
-	unsaved []spool.Event // outcomes that stand nowhere yet
+	synced     time.Time     // all that was in the ledger by then is in the index
+	syncFailed time.Time     // the ledger could not be read to its end then
+	failed     error         // why nothing is sent: outcomes can't be recorded
+	unsaved    []spool.Event // outcomes that stand nowhere yet
 }
 
 // New returns an Engine that does nothing before Run.

@@ -47,19 +47,9 @@ func (e *Engine) mayGo(ctx context.Context, j *job) (due time.Time, err error) {
 	if now.Before(from) {
 		return from, nil
 	}
-	e.mu.Lock()
-	synced := e.synced
-	e.mu.Unlock()
-	if synced.Before(from) {
-		if err := e.o.Spool.Sync(ctx); err != nil {
-			return time.Time{}, err
-		}
-		synced = now
-		e.mu.Lock()
-		if e.synced.Before(now) {
-			e.synced = now
-		}
-		e.mu.Unlock()
+	synced, due := e.sync(ctx, from)
+	if !due.IsZero() {
+		return due, nil
 	}
 	if j.read.After(synced) {
 		return time.Time{}, nil
@@ -80,6 +70,41 @@ func (e *Engine) mayGo(ctx context.Context, j *job) (due time.Time, err error) {
 		j.d.claims.giveBack(&p, keys[i], j.d.scan.no)
 	}
 	return time.Time{}, nil
+}
+
+// syncWait bounds how long the ledger is waited for: mail that nobody can take back any more must not stand behind it. It is
+// the pause after a failure, too.
+const syncWait = 5 * time.Second
+
+// sync makes sure that the ledger was read up to its end after a time that has passed. It returns when that was, or when to
+// ask again.
+func (e *Engine) sync(ctx context.Context, after time.Time) (synced, due time.Time) {
+	e.mu.Lock()
+	synced, failed := e.synced, e.syncFailed
+	e.mu.Unlock()
+	now := time.Now()
+	if !synced.Before(after) {
+		return synced, time.Time{}
+	}
+	if again := failed.Add(syncWait); now.Before(again) {
+		return synced, again
+	}
+	sctx, cancel := context.WithTimeout(ctx, syncWait)
+	defer cancel()
+	err := e.o.Spool.Sync(sctx)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err != nil {
+		e.syncFailed = time.Now()
+		if ctx.Err() == nil {
+			e.log.Warn("the ledger can't be read to its end, so mail that may have been taken back waits", "error", err)
+		}
+		return synced, e.syncFailed.Add(syncWait)
+	}
+	if e.synced.Before(now) {
+		e.synced = now
+	}
+	return now, time.Time{}
 }
 
 // leave puts a job back until due, and ends it. Callers hold e.mu.
