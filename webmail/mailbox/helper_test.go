@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -178,3 +179,5 @@ func mustList(t testing.TB, s *Store, q Query) Page {
 
 func yes() *bool { v := true; return &v }
 func no() *bool  { v := false; return &v }
+
+func removeFile(name string) error { return os.Remove(name) }
