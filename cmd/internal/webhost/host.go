@@ -4,8 +4,11 @@ package webhost
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -75,16 +78,21 @@ func (h *Host) make(handler http.Handler) *http.Server {
 // SetHandler puts the webmail in place.
 func (h *Host) SetHandler(next http.Handler) { h.handler.Store(&next) }
 
+// startingStyle is the style of the page below, alone: the stylesheet of the webmail isn't served yet.
+const startingStyle = "body{font:16px/1.5 system-ui,sans-serif;margin:20vh auto 0;max-width:26rem;padding:0 1.5rem;color:#1f2328;background:#fff}" +
+	"h1{font-size:1.25rem;margin:0 0 .5rem}p{margin:0;color:#57606a}@media(prefers-color-scheme:dark){body{color:#e6edf3;background:#15181c}p{color:#9da7b3}}"
+
 // starting is what people see in the moments before the webmail can be used.
 func starting(w http.ResponseWriter, _ *http.Request) {
+	sum := sha256.Sum256([]byte(startingStyle))
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'; frame-ancestors 'none'")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Retry-After", "5")
 	w.Header().Set("Refresh", "5")
 	w.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = w.Write([]byte("<!doctype html><html lang=en><meta name=viewport content=\"width=device-width\"><title>One moment</title>" +
-		"<h1>One moment</h1><p>The webmail is starting. This page opens by itself. Mail that arrives is kept.</p></html>\n"))
+	_, _ = io.WriteString(w, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\">"+
+		"<title>One moment</title><style>"+startingStyle+"</style><h1>One moment</h1><p>The webmail is not open yet. This page tries again by itself. Mail that arrives is kept.</p></html>\n")
 }
 
 // Start serves all listeners in the background.

@@ -94,7 +94,7 @@ func TestByTLS(t *testing.T) {
 	l := listener(t)
 	h := start(t, Options{Listeners: []net.Listener{l}, TLS: certificate(t)})
 	url := "https://" + l.Addr().String() + "/"
-	if resp, text := get(t, url); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(text, "starting") {
+	if resp, text := get(t, url); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(text, "not open yet") {
 		t.Errorf("before there is a handler: %d %s", resp.StatusCode, text)
 	}
 	h.SetHandler(http.HandlerFunc(whoami))
