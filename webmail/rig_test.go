@@ -12,14 +12,18 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"restante/relay/trace"
 	"restante/spool"
 	"restante/spool/blob/mem"
+	"restante/spool/secret"
 	"restante/webmail/accounts"
+	"restante/webmail/factor"
 	"restante/webmail/mailbox"
+	"restante/webmail/session"
 )
 
 // fakeOutages is what a test says of the mail servers.
@@ -87,14 +91,17 @@ type rig struct {
 	server   *Server
 	web      *httptest.Server
 	now      time.Time // zero: the real one
+	signIn   SignIn
+	log      *testLog
 }
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
-	log := slog.New(slog.NewTextHandler(&testLog{t: t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	r := &rig{t: t, outages: &fakeOutages{of: map[string]DomainState{}}, sender: &fakeSender{}}
+	logged := &testLog{t: t}
+	log := slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	r := &rig{t: t, log: logged, outages: &fakeOutages{of: map[string]DomainState{}}, sender: &fakeSender{}}
 	var err error
 	r.spool, err = spool.Open(ctx, spool.Options{Store: mem.New(), DataDir: dir, Node: "n1", Log: slog.New(slog.DiscardHandler),
 		Limits: spool.Limits{MinFree: -1, LazyWait: 20 * time.Millisecond, GatherWait: time.Millisecond}})
@@ -102,8 +109,12 @@ func newRig(t testing.TB) *rig {
 	r.mail, err = mailbox.Open(filepath.Join(dir, "webmail.db"), mailbox.Options{Fetch: r.spool.Fetch, Append: r.spool.Append, Record: r.spool.Record,
 		Note: r.spool.Note, TempDir: dir, Log: log})
 	must(t, err)
-	r.accounts, err = accounts.Open(accounts.Options{Record: r.spool.Record, Note: r.spool.Note, Log: log})
+	ring, err := secret.NewKeyring(secret.NewKey())
 	must(t, err)
+	r.accounts, err = accounts.Open(accounts.Options{Record: r.spool.Record, Note: r.spool.Note, Secrets: ring, Log: log})
+	must(t, err)
+	r.signIn = SignIn{Sessions: session.New(session.Options{Record: r.spool.Record, Note: r.spool.Note}), Limiter: session.NewLimiter(session.LimiterLimits{}),
+		Factors: factor.New(r.accounts), Secrets: ring}
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = r.spool.Follow(ctx, r.mail) })
 	wg.Go(func() { _ = r.mail.Run(ctx) })
@@ -134,7 +145,7 @@ func newRig(t testing.TB) *rig {
 }
 
 func (r *rig) options(log *slog.Logger) Options {
-	return Options{Mail: r.mail, Accounts: r.accounts, Sender: r.sender, Outages: r.outages, Log: log, Contact: "IT, extension 100", Version: "test",
+	return Options{Mail: r.mail, Accounts: r.accounts, Sender: r.sender, Outages: r.outages, SignIn: r.signIn, Log: log, Contact: "IT, extension 100", Version: "test",
 		Now: func() time.Time {
 			if r.now.IsZero() {
 				return time.Now()
@@ -169,10 +180,17 @@ func (r *rig) viewer(req *http.Request) (*viewer, error) {
 }
 
 // testLog fails the test for what the webmail warns of.
-type testLog struct{ t testing.TB }
+type testLog struct {
+	t     testing.TB
+	quiet atomic.Bool // what is logged is no fault
+	lines atomic.Int64
+}
 
 func (l *testLog) Write(p []byte) (int, error) {
-	l.t.Errorf("logged: %s", p)
+	l.lines.Add(1)
+	if !l.quiet.Load() {
+		l.t.Errorf("logged: %s", p)
+	}
 	return len(p), nil
 }
 
