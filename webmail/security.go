@@ -119,7 +119,7 @@ func (s *Server) setPassword(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	err := s.o.Accounts.SetPassword(r.Context(), v.Account.Address, v.Account.Address, fresh, "self")
+	err := s.o.Accounts.SetPassword(r.Context(), v.Account.Address, v.Account.Address, fresh, accounts.SetBySelf)
 	switch {
 	case errors.Is(err, accounts.ErrInvalid):
 		s.showSecurity(w, r, http.StatusUnprocessableEntity, "password", t.T("signin.security.short", "n", accounts.PasswordMin))

@@ -199,17 +199,32 @@ func (d *dovecot) changePassword(user, password string) {
 	}
 }
 
-// tries is how often a password was shown to it.
-func (d *dovecot) tries() int {
-	log := d.log()
-	return strings.Count(log, "Login: user=") + strings.Count(log, "auth failed, ")
+// refused is how often it has refused a password, once that is at least want: it logs after it has answered.
+func (d *dovecot) refused(want int) int {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(d.t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		n := strings.Count(d.log(), "auth failed, ")
+		if n >= want {
+			return n
+		}
+		select {
+		case <-ctx.Done():
+			return n
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
+
+// accepted is how often it has taken a password so far.
+func (d *dovecot) accepted() int { return strings.Count(d.log(), "Login: user=") }
 
 func (d *dovecot) stop() {
 	if d.cmd.Process == nil || d.cmd.ProcessState != nil {
 		return
 	}
-	_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGTERM) // its own group
+	_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL) // its own group; a clean stop takes seconds
 	_ = d.cmd.Wait()
 }
 
