@@ -29,6 +29,11 @@ type Message struct {
 	References  []string
 	Attachments []Attachment
 	Auto        bool // written by a program: nobody's vacation answers it (RFC 3834 5)
+
+	// Unsent is a draft to be gone on with in another mail program: marked as such ("X-Unsent: 1", which Outlook
+	// and others know), with Bcc, and without whoever it lacks.
+	Unsent bool
+	Bcc    []Person
 }
 
 // Attachment is a file that goes with a message.
@@ -70,7 +75,7 @@ func EncodedSize(n int64) int64 {
 
 // Build returns the message: RFC 5322, CRLF, 7-bit, lines of at most 998 octets; ErrSize when it is over max octets.
 func (m Message) Build(max int64) ([]byte, error) {
-	if _, why := CleanAddress(m.From.Addr); why != "" {
+	if _, why := CleanAddress(m.From.Addr); why != "" && !m.Unsent {
 		return nil, ErrFrom
 	}
 	if len(m.Text) > MaxText {
@@ -85,7 +90,10 @@ func (m Message) Build(max int64) ([]byte, error) {
 	h.people("Reply-To", m.ReplyTo)
 	h.people("To", m.To)
 	h.people("Cc", m.Cc)
-	if len(m.To)+len(m.Cc) == 0 {
+	if m.Unsent {
+		h.people("Bcc", m.Bcc)
+		h.field("X-Unsent", "1")
+	} else if len(m.To)+len(m.Cc) == 0 {
 		h.field("To", "undisclosed-recipients:;") // RFC 5322 3.6.3: some servers want one of them
 	}
 	h.ids("Message-ID", m.ID)
@@ -165,23 +173,46 @@ func textEncoding(text string) (name string, write func(io.Writer, string)) {
 	}
 }
 
-func (a Attachment) write(out io.Writer) error {
+func (a Attachment) write(out *capped) error {
 	r, err := a.Open()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
+	kind, encoding, write := contentType(a.Type), "base64", writeBase64
+	if a.Type == "message/rfc822" {
+		// Whole messages must not be encoded (RFC 2046 5.2.1): those that can stand as they are do, so that mail programs
+		// open them; the others are files.
+		raw, err := io.ReadAll(io.LimitReader(r, out.max+1))
+		if err != nil {
+			return err
+		}
+		if sevenBit(raw) {
+			kind, encoding, write = a.Type, "7bit", func(w io.Writer, r io.Reader) error { _, err := io.Copy(w, r); return err }
+		}
+		r = io.NopCloser(bytes.NewReader(raw))
+	}
 	name := FileName(a.Name)
 	var h header
-	h.field("Content-Type", contentType(a.Type)+parameter("name", name))
+	h.field("Content-Type", kind+parameter("name", name))
 	h.field("Content-Disposition", "attachment"+parameter("filename", name))
-	h.field("Content-Transfer-Encoding", "base64")
+	h.field("Content-Transfer-Encoding", encoding)
 	io.WriteString(out, h.String()+"\r\n")
-	return writeBase64(out, r)
+	return write(out, r)
 }
 
-// contentType returns a media type that may be written. Composite ones are left to those who build
-// them: message/rfc822 must not be encoded (RFC 2046 5.2.1), and a whole message is attached as a file.
+// sevenBit reports octets that can stand in a message as they are: ASCII in lines of at most 998, ended by CRLF.
+func sevenBit(raw []byte) bool {
+	for line := range bytes.Lines(raw) {
+		text, ended := bytes.CutSuffix(line, []byte("\r\n"))
+		if !ended && bytes.HasSuffix(line, []byte("\n")) || len(text) > lineLimit || bytes.ContainsFunc(text, func(r rune) bool { return r == 0 || r == '\r' || r > 0x7e }) {
+			return false
+		}
+	}
+	return true
+}
+
+// contentType returns a media type that may be written with an encoding: no composite one (RFC 2045 6.4).
 func contentType(s string) string {
 	t, params, err := mime.ParseMediaType(s)
 	top, sub, ok := strings.Cut(t, "/")

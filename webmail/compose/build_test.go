@@ -125,6 +125,8 @@ func TestBuildWithAttachments(t *testing.T) {
 		file("Übersicht für Donnerstag, endgültige Fassung mit einem sehr langen Namen (2).xlsx", "application/vnd.ms-excel; x=y", "x"),
 		file("../../etc/pass\r\nwd\u202e", "multipart/mixed", ""),
 		file("mail.eml", "message/rfc822", "From: a@b.example\r\n\r\nhello"),
+		file("8bit.eml", "message/rfc822", "From: a@b.example\r\n\r\nh\xc3\xa9"),
+		file("lf.eml", "message/rfc822", "From: a@b.example\n\nhello"),
 	}
 	raw, err := m.Build(huge)
 	if err != nil {
@@ -136,7 +138,9 @@ func TestBuildWithAttachments(t *testing.T) {
 		{"application/pdf", "offer.pdf", binary},
 		{"application/vnd.ms-excel", "Übersicht für Donnerstag, endgültige Fassung mit einem sehr langen Namen (2).xlsx", "x"},
 		{"application/octet-stream", "_.._etc_pass wd", ""},
-		{"application/octet-stream", "mail.eml", "From: a@b.example\r\n\r\nhello"},
+		{"message/rfc822", "mail.eml", "From: a@b.example\r\n\r\nhello"},
+		{"application/octet-stream", "8bit.eml", "From: a@b.example\r\n\r\nh\xc3\xa9"},
+		{"application/octet-stream", "lf.eml", "From: a@b.example\n\nhello"},
 	}
 	for i := range got {
 		got[i].Content = strings.TrimSuffix(got[i].Content, "\r\n")
@@ -181,6 +185,21 @@ func TestBuildHidesWhoGetsBlindCopies(t *testing.T) {
 	}
 	if got, _ := read(t, raw); got.Header.Get("To") != "undisclosed-recipients:;" {
 		t.Errorf("To: %q", got.Header.Get("To"))
+	}
+}
+
+func TestDraftsForOtherPrograms(t *testing.T) {
+	d := sampleDraft()
+	raw, err := d.Message("Anna").Build(huge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, leaves := read(t, raw)
+	if m.Header.Get("X-Unsent") != "1" || m.Header.Get("Bcc") != "b@example.com" || m.Header.Get("Cc") != "" || m.Header.Get("From") != "Anna <anna@example.com>" || len(leaves) != 1 {
+		t.Errorf("%s", raw)
+	}
+	if raw, err = (Message{Unsent: true}).Build(huge); err != nil || strings.Contains(string(raw), "\nTo:") {
+		t.Errorf("%s %v", raw, err)
 	}
 }
 

@@ -131,3 +131,12 @@ func (d Draft) Recipients() (to, cc, bcc []Person, problems []Problem) {
 	}
 	return read(d.To), read(d.Cc), read(d.Bcc), problems
 }
+
+// Message returns the draft as a message to be gone on with elsewhere; without its attachments.
+func (d Draft) Message(name string) Message {
+	to, cc, bcc, _ := d.Recipients()
+	return Message{
+		ID: NewMessageID(d.From), Date: d.Saved, From: Person{name, d.From}, To: to, Cc: cc, Bcc: bcc, Subject: d.Subject, Text: d.Text,
+		InReplyTo: d.InReplyTo, References: d.References, Unsent: true,
+	}
+}
