@@ -80,7 +80,7 @@ func (s *Server) viewerFrom(r *http.Request) (*viewer, error) {
 	if !ok || !a.Active() {
 		return nil, nil
 	}
-	v := &viewer{Account: a, Session: found, Lang: a.Language}
+	v := &viewer{Account: a, Session: found, Lang: a.Language, Zone: zoneOf(r)}
 	v.Own, v.Shared = s.o.Accounts.Boxes(a.Address)
 	if a.Zone != "" {
 		if zone, err := time.LoadLocation(a.Zone); err == nil {
