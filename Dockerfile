@@ -1,5 +1,6 @@
 # docker build -t restante .
-# docker run -p 25:2525 -v restante:/var/lib/restante -v ./restante.toml:/etc/restante/restante.toml:ro restante
+# docker run -p 25:2525 -p 80:8080 -p 443:8443 -v restante:/var/lib/restante -v ./restante.toml:/etc/restante/restante.toml:ro restante
+# with, in restante.toml: [webmail] listen = ["0.0.0.0:8443"], redirect_listen = ["0.0.0.0:8080"]; [http] listen = "127.0.0.1:8081"
 FROM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -16,8 +17,8 @@ COPY --from=build /restante /usr/bin/restante
 COPY --from=build --chown=65532:65532 /state /
 USER 65532:65532
 VOLUME /var/lib/restante
-# An unprivileged port inside; publish it as 25. Credentials come by environment or mounted files, never by the image.
-EXPOSE 2525
+# Unprivileged ports inside; publish them as 25, 80 and 443. Credentials come by environment or mounted files, never by the image.
+EXPOSE 2525 8080 8443
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["/usr/bin/restante", "health"]
 ENTRYPOINT ["/usr/bin/restante"]
 CMD ["serve", "--config", "/etc/restante/restante.toml", "--smtp-listen", "0.0.0.0:2525"]
