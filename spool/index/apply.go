@@ -308,23 +308,7 @@ func (t *txn) batch(s *spool.Step) error {
 			continue
 		}
 		have[keys[i]] = true
-		more, err := encodeEntry(l.Entry)
-		if err != nil {
-			return err
-		}
-		flags := 0
-		if l.Location.Big {
-			flags |= flagBig
-		}
-		err = b.add(t.ctx, keys[i].Bytes(), row.n, seq, l.Location.Offset, l.Location.Length, int64(flags), string(l.Entry.Kind),
-			l.Entry.Received.UnixNano(), l.Entry.Size, l.Entry.From, l.Entry.Summary.Subject, more)
-		if err != nil {
-			return err
-		}
-		if err := t.newPairs(keys[i], l.Entry); err != nil {
-			return err
-		}
-		if err := t.written(keys[i], l.Entry, row.n, seq); err != nil {
+		if err := t.addEntry(b, keys[i], &l, row.n); err != nil {
 			return err
 		}
 		named += pairsOf(l.Entry)
@@ -333,6 +317,28 @@ func (t *txn) batch(s *spool.Step) error {
 		return err
 	}
 	return b.flush(t.ctx)
+}
+
+// addEntry writes the row of a new entry and makes its pairs.
+func (t *txn) addEntry(b *bulk, k key, l *spool.Located, stream int64) error {
+	more, err := encodeEntry(l.Entry)
+	if err != nil {
+		return err
+	}
+	flags := 0
+	if l.Location.Big {
+		flags |= flagBig
+	}
+	seq := int64(l.Location.Seq)
+	err = b.add(t.ctx, k.Bytes(), stream, seq, l.Location.Offset, l.Location.Length, int64(flags), string(l.Entry.Kind),
+		l.Entry.Received.UnixNano(), l.Entry.Size, l.Entry.From, l.Entry.Summary.Subject, more)
+	if err != nil {
+		return err
+	}
+	if err := t.newPairs(k, l.Entry); err != nil {
+		return err
+	}
+	return t.written(k, l.Entry, stream, seq)
 }
 
 func scanKey(r *sql.Rows, into map[key]bool) error {

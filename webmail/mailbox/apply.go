@@ -19,11 +19,6 @@ import (
 // ErrForeign: the file was folded from another cluster's store.
 var ErrForeign = fmt.Errorf("%w: the mailboxes were folded from another cluster's store; if this is the right one, delete webmail.db", spool.ErrForeign)
 
-type pairKey struct {
-	entry key
-	rcpt  int
-}
-
 type writingKey struct {
 	writing key
 	account int64
