@@ -24,7 +24,7 @@ func script(t *testing.T, greeting string, answers ...string) net.Conn {
 	go func() {
 		defer them.Close()
 		r := bufio.NewReader(them)
-		if _, err := them.Write([]byte(greeting)); err != nil {
+		if _, err := them.Write([]byte(greeting)); err != nil || greeting == "" {
 			return
 		}
 		for _, a := range answers {
@@ -35,7 +35,6 @@ func script(t *testing.T, greeting string, answers ...string) net.Conn {
 				return
 			}
 		}
-		_, _ = r.ReadString('\n')
 	}()
 	return us
 }
