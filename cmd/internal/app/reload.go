@@ -149,7 +149,7 @@ func (a *App) undo(was []health.Domain, err error) error {
 func needRestart() []string {
 	return []string{
 		"hostname", "data_dir", "log.format", "smtp.listen", "smtp.max_message_size", "store", "http", "admin.socket", "admin.group", "primary", "dns", "secrets",
-		"webmail.listen", "webmail.redirect_listen", "webmail.hostnames", "webmail.tls", "webmail.tls_cert", "webmail.tls_key", "webmail.acme_ca", "webmail.acme_ca_root",
+		"webmail.listen", "webmail.redirect_listen", "webmail.hostnames", "webmail.url", "webmail.tls", "webmail.tls_cert", "webmail.tls_key", "webmail.acme_ca", "webmail.acme_ca_root",
 		"webmail.acme_email", "webmail.proxies", "webmail.max_connections", "webmail.contact", "webmail.learned_password", "webmail.learned_for",
 	}
 }

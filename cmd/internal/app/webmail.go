@@ -88,6 +88,9 @@ func (a *App) webURL(c *config.Config) string {
 	if c.Dev {
 		return "http://" + addr
 	}
+	if c.Webmail.URL != "" {
+		return c.Webmail.URL
+	}
 	host := c.Webmail.Hostnames[0]
 	if _, port, err := net.SplitHostPort(addr); err == nil && port != "443" && c.Webmail.TLS != "behind-proxy" {
 		host = net.JoinHostPort(host, port)
@@ -212,6 +215,7 @@ func (a *App) startWeb(ctx context.Context) error {
 		return nil
 	}
 	a.life.run("full text", a.web.mail.Run)
+	a.life.run("hand-over mails", a.newHandOver().run)
 	open := make(chan struct{})
 	a.life.run("webmail opener", func(ctx context.Context) error {
 		defer close(open)

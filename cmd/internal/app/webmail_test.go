@@ -149,7 +149,7 @@ func TestByHTTPS(t *testing.T) {
 	}
 	plain := browser(t, roots, a.web.redirect[0].Addr().String())
 	plain.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	if resp, _ := fetch(t, plain, "http://mail.example.test/m/me/inbox", nil); resp.Header.Get("Location") != base+"/m/me/inbox" {
+	if resp, _ := fetch(t, plain, "http://mail.example.test/m/me/inbox", nil); resp.Header.Get("Location") != "https://mail.example.test/m/me/inbox" {
 		t.Errorf("plain http: %d %s", resp.StatusCode, resp.Header.Get("Location"))
 	}
 }

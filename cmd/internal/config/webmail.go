@@ -20,6 +20,7 @@ type Webmail struct {
 	Listen          []string `toml:"listen" check:"listen"`
 	RedirectListen  []string `toml:"redirect_listen" check:"listen"`
 	Hostnames       []string `toml:"hostnames"`
+	URL             string   `toml:"url"`
 	TLS             string   `toml:"tls" enum:"files,acme,behind-proxy"`
 	TLSCert         string   `toml:"tls_cert"`
 	TLSKey          string   `toml:"tls_key"`
@@ -95,6 +96,7 @@ func (d *decoder) webmail(c *Config) {
 	d.submission("smarthost", &c.Smarthost)
 	w := &c.Webmail
 	d.hostnames(c)
+	d.webURL(w)
 	d.proxies(w)
 	if !w.On() {
 		if len(w.RedirectListen) > 0 {
@@ -156,6 +158,22 @@ func (d *decoder) hostnames(c *Config) {
 		}
 	}
 	c.Webmail.Hostnames = list
+}
+
+// webURL checks the address that people are told: it has to be one that we answer to.
+func (d *decoder) webURL(w *Webmail) {
+	if w.URL == "" {
+		return
+	}
+	u, err := url.Parse(w.URL)
+	switch {
+	case err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
+		d.bad("webmail.url", `write https, a name and maybe a port, for example url = "https://mail.example.com"`, "is no such address")
+	case !slices.Contains(w.Hostnames, strings.ToLower(u.Hostname())):
+		d.bad("webmail.url", "write it into hostnames too", "%q isn't one of the hostnames", u.Hostname())
+	default:
+		w.URL = "https://" + strings.ToLower(u.Host)
+	}
 }
 
 func (d *decoder) proxies(w *Webmail) {

@@ -121,9 +121,10 @@ func TestRedirect(t *testing.T) {
 	url := "http://" + plain.Addr().String()
 	for host, want := range map[string]string{
 		"mail.example.com": "mail.example.com", "MAIL.example.com.:80": "mail.example.com", "evil.example": "mx2.example.com", "[::1]": "mx2.example.com",
+		"mail.example.com:8080": "mail.example.com:" + h.port(),
 	} {
 		resp, _ := get(t, url+"//a/b?c=d", "Host: "+host)
-		if got := resp.Header.Get("Location"); resp.StatusCode != http.StatusPermanentRedirect || got != "https://"+want+":"+h.port()+"//a/b?c=d" {
+		if got := resp.Header.Get("Location"); resp.StatusCode != http.StatusPermanentRedirect || got != "https://"+want+"//a/b?c=d" {
 			t.Errorf("%s: %d %s", host, resp.StatusCode, got)
 		}
 	}

@@ -65,15 +65,15 @@ func (h *Host) toHTTPS(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Use https.", http.StatusBadRequest)
 		return
 	}
-	host := r.Host
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
+	host, plain := r.Host, ""
+	if name, p, err := net.SplitHostPort(host); err == nil {
+		host, plain = name, p
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if !slices.Contains(h.o.Names, host) {
 		host = h.o.Names[0]
 	}
-	if p := h.port(); p != "443" {
+	if p := h.port(); p != "443" && plain != "" && plain != "80" { // who came to port 80 is to go to 443, whatever is behind them here
 		host = net.JoinHostPort(host, p)
 	}
 	http.Redirect(w, r, "https://"+host+r.URL.RequestURI(), http.StatusPermanentRedirect)
