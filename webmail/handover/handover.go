@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"restante/spool"
 	"restante/webmail/accounts"
 	"restante/webmail/compose"
 	"restante/webmail/mailbox"
@@ -26,6 +27,10 @@ const (
 	maxDrafts = 20       // drafts that are attached; the others are counted, and stay in the webmail
 	MaxSize   = 20 << 20 // octets of the mail; drafts whose files don't fit go without them
 )
+
+// Noticeable is how long an outage lasts at least for people to be told who did nothing in the webmail: a primary that
+// says "later" to one message is no news to anybody.
+const Noticeable = 10 * time.Minute
 
 // Mail is what it reads; mailbox.Store is one.
 type Mail interface {
@@ -81,9 +86,6 @@ func Collect(ctx context.Context, m Mail, a accounts.Account, own mailbox.Box, s
 		}
 	}
 	for _, it := range r.Own.Drafts {
-		if len(r.drafts) == maxDrafts {
-			break
-		}
 		saved, err := m.Draft(ctx, a.Address, it.Writing)
 		if errors.Is(err, mailbox.ErrNotFound) {
 			continue // sent or discarded meanwhile
@@ -92,11 +94,18 @@ func Collect(ctx context.Context, m Mail, a accounts.Account, own mailbox.Box, s
 			return r, fmt.Errorf("draft %s: %w", it.Writing, err)
 		}
 		d := draft{}
+		if saved.Saved.Before(o.Since) { // it was handed over before
+			continue
+		}
 		if d.Draft, err = compose.ReadDraft(saved.Raw); err != nil {
 			r.lost++
 			continue
 		}
 		if d.Empty() {
+			continue
+		}
+		if len(r.drafts) == maxDrafts {
+			r.lost++
 			continue
 		}
 		for _, f := range saved.Attachments {
@@ -107,13 +116,22 @@ func Collect(ctx context.Context, m Mail, a accounts.Account, own mailbox.Box, s
 		}
 		r.drafts = append(r.drafts, d)
 	}
-	r.lost += max(r.Own.DraftCount-maxDrafts, 0)
 	return r, nil
 }
 
-// Worth reports that there is something to tell; nobody gets a mail about nothing.
+// Worth reports that there is something to tell: somebody who read, wrote or left a draft in the webmail is told, others
+// when mail arrived in a noticeable outage. Mail of the node itself is no news, least of all a hand-over mail.
 func (r Report) Worth() bool {
-	return r.Own.ArrivedCount+r.Own.SentCount+len(r.drafts)+r.lost+len(r.Shared) > 0
+	if r.Own.Read+r.Own.SentCount+len(r.drafts)+r.lost > 0 {
+		return true
+	}
+	news := r.Own.ArrivedCount
+	for _, it := range r.Own.Arrived {
+		if it.Kind == spool.Local && it.EnvelopeFrom == "" {
+			news--
+		}
+	}
+	return (news > 0 || len(r.Shared) > 0) && r.Outage.Until.Sub(r.Outage.Since) >= Noticeable
 }
 
 // Build writes the mail, in the person's language and zone.

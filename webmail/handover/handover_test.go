@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"restante/spool"
 	"restante/webmail/accounts"
 	"restante/webmail/compose"
 	"restante/webmail/mailbox"
@@ -74,9 +75,9 @@ func sample() *fake {
 			"quiet@example.com": {SentCount: 1},
 		},
 		drafts: map[string]mailbox.SavedDraft{
-			anna.Address + "W1":     {Draft: mailbox.Draft{Raw: raw}, Attachments: []mailbox.Attachment{{ID: "F1", Name: "plan.pdf", Type: "application/pdf", Size: 4}}},
-			anna.Address + "empty":  {Draft: mailbox.Draft{Raw: compose.Draft{From: anna.Address}.Bytes()}},
-			anna.Address + "broken": {Draft: mailbox.Draft{Raw: []byte("what?")}},
+			anna.Address + "W1":     {Draft: mailbox.Draft{Raw: raw}, Saved: until, Attachments: []mailbox.Attachment{{ID: "F1", Name: "plan.pdf", Type: "application/pdf", Size: 4}}},
+			anna.Address + "empty":  {Draft: mailbox.Draft{Raw: compose.Draft{From: anna.Address}.Bytes()}, Saved: until},
+			anna.Address + "broken": {Draft: mailbox.Draft{Raw: []byte("what?")}, Saved: until},
 		},
 		files: map[string]string{"F1": "plan"},
 	}
@@ -185,10 +186,37 @@ func TestInEveryLanguage(t *testing.T) {
 	}
 }
 
-func TestNothingToTell(t *testing.T) {
-	f := &fake{stats: map[string]mailbox.Stats{"quiet@example.com": {SentCount: 1}}}
-	if collect(t, f, anna).Worth() {
-		t.Error("a mail about nothing")
+func TestWhoIsTold(t *testing.T) {
+	told := item(1, "Restante", "Your mail while the mail server was down")
+	told.Kind = spool.Local
+	news := item(1, "Kunde", "Offer")
+	news.EnvelopeFrom = "k@kunde.example"
+	for _, c := range []struct {
+		name  string
+		own   mailbox.Stats
+		info  mailbox.Stats
+		short bool
+		want  bool
+	}{
+		{"nothing", mailbox.Stats{}, mailbox.Stats{}, false, false},
+		{"news", mailbox.Stats{Arrived: []mailbox.Item{news}, ArrivedCount: 1}, mailbox.Stats{}, false, true},
+		{"news in a moment", mailbox.Stats{Arrived: []mailbox.Item{news}, ArrivedCount: 1}, mailbox.Stats{}, true, false},
+		{"read in a moment", mailbox.Stats{Arrived: []mailbox.Item{news}, ArrivedCount: 1, Read: 1}, mailbox.Stats{}, true, true},
+		{"a hand-over mail", mailbox.Stats{Arrived: []mailbox.Item{told}, ArrivedCount: 1}, mailbox.Stats{}, false, false},
+		{"written", mailbox.Stats{SentCount: 1}, mailbox.Stats{}, true, true},
+		{"shared", mailbox.Stats{}, mailbox.Stats{ArrivedCount: 2}, false, true},
+		{"an old draft", mailbox.Stats{Drafts: []mailbox.Item{{Writing: "old"}}, DraftCount: 1}, mailbox.Stats{}, false, false},
+	} {
+		f := sample()
+		f.drafts[anna.Address+"old"] = mailbox.SavedDraft{Draft: f.drafts[anna.Address+"W1"].Draft, Saved: since.Add(-time.Hour)}
+		f.stats = map[string]mailbox.Stats{anna.Address: c.own, "info@example.com": c.info}
+		r := collect(t, f, anna)
+		if c.short {
+			r.Outage.Until = since.Add(time.Minute)
+		}
+		if r.Worth() != c.want {
+			t.Errorf("%s: told: %v", c.name, r.Worth())
+		}
 	}
 }
 
