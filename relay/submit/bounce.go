@@ -1,7 +1,6 @@
 package submit
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 
 	"restante/relay/mailaddr"
 	"restante/relay/replay"
-	"restante/relay/trace"
 	"restante/spool"
 	"restante/spool/index"
 )
@@ -54,29 +52,15 @@ func (s *Service) bounce(ctx context.Context, us []replay.Undelivered) (bool, er
 	if err != nil {
 		return false, err
 	}
-	now := time.Now()
-	b := &bounce{host: s.o.Hostname, to: to, entry: e, failed: us, header: header, now: now, id: spool.NewID()}
-	message := b.message()
-	body := spool.NewBody(s.o.TempDir, bodyMemory)
-	defer body.Close() // memory
-	if _, err := body.Write(message); err != nil {
-		return false, err
-	}
-	summary, err := trace.Summarize(body, body.Size())
-	if err != nil {
-		return false, err
-	}
-	signatures, err := s.sign(ctx, to.Domain, message)
-	if err != nil {
-		return false, err
+	b := &bounce{host: s.o.Hostname, to: to, entry: e, failed: us, header: header, now: time.Now(), id: spool.NewID()}
+	if s.o.Reader != nil {
+		b.language, b.zone = s.o.Reader(e.Mailbox)
 	}
 	reason := bounceReason + e.ID
 	for _, u := range us {
 		reason += fmt.Sprintf(" %d.%d", u.Pair.Rcpt, u.Pair.Round)
 	}
-	entry := &spool.Entry{ID: b.id, Kind: spool.Local, Received: now.UTC(), Rcpts: []spool.Recipient{{Address: to.String(), Domain: to.Domain}},
-		Params: spool.Params{Body: "8BITMIME", SMTPUTF8: !to.ASCII()}, Summary: summary, Reason: reason}
-	if err := s.o.Spool.AppendAll(ctx, spool.Appending{Entry: entry, Trace: []byte(signatures + s.received(b.id, now)), Body: body}); err != nil {
+	if err := s.tell(ctx, b.id, to, reason, b.message(), b.now); err != nil {
 		return false, err
 	}
 	s.metrics.bounced()
@@ -121,30 +105,26 @@ func (s *Service) headerOf(ctx context.Context, id string, loc spool.Location) (
 	return []byte(head + "\r\n"), nil
 }
 
-// whyNot is what to tell a person about a failure, in one sentence, by the server's words where it had any.
+// whyNot is what to tell a person about a failure: a key of words.why, by the server's words where it had any.
 func whyNot(u replay.Undelivered) string {
 	code, enhanced := codes(u.Reply)
-	switch {
-	case strings.HasPrefix(u.Reason, tooLong):
-		return "The server that sends it on could not be reached for " + strings.TrimPrefix(u.Reason, tooLong) + "."
-	case strings.HasPrefix(enhanced, "5.1.1"), strings.HasPrefix(enhanced, "5.1.0"):
-		return "There is no such address. Please check how it is spelled."
-	case strings.HasPrefix(enhanced, "5.1.2"), strings.HasPrefix(enhanced, "5.4.4"):
-		return "The part of the address after the @ can't receive mail. Please check how it is spelled."
-	case strings.HasPrefix(enhanced, "5.2.1"):
-		return "The mailbox takes no mail at the moment."
-	case strings.HasPrefix(enhanced, "5.2.2"), strings.HasPrefix(enhanced, "4.2.2"):
-		return "The mailbox is full."
-	case strings.HasPrefix(enhanced, "5.3.4"), strings.HasPrefix(enhanced, "5.2.3"), code == "552":
-		return "The message is too large for the receiver."
-	case strings.HasPrefix(enhanced, "5.7"):
-		return "The receiver's server refused it for reasons of policy."
-	case strings.HasPrefix(enhanced, "5.6.7"):
-		return "An address has characters that a server on the way can't take."
-	case strings.HasPrefix(code, "4"):
-		return "The receiver's server put it off again and again."
+	if key, ok := map[string]string{
+		"5.1.1": whyAddress, "5.1.0": whyAddress, "5.1.2": whyDomain, "5.4.4": whyDomain, "5.2.1": whyDisabled, "5.2.2": whyFull, "4.2.2": whyFull,
+		"5.3.4": whyLarge, "5.2.3": whyLarge, "5.6.7": whyCharacters,
+	}[enhanced]; ok {
+		return key
 	}
-	return cmp.Or(map[bool]string{true: "The receiver's server refused it."}[u.Reply != ""], "It could not be handed over.")
+	switch {
+	case code == "552":
+		return whyLarge
+	case strings.HasPrefix(enhanced, "5.7."):
+		return whyPolicy
+	case strings.HasPrefix(code, "4"):
+		return whyLater
+	case u.Reply != "":
+		return whyRefused
+	}
+	return whyNothing
 }
 
 // codes are the reply code and the enhanced status code of a reply, as far as it has them.

@@ -22,6 +22,9 @@ type bounce struct {
 	header []byte // of it, may be empty
 	now    time.Time
 	id     string // of the report's entry
+
+	language string         // of the person, "" if it isn't known
+	zone     *time.Location // the same, nil
 }
 
 // message is the whole report, CRLF line ends.
@@ -31,7 +34,9 @@ func (b *bounce) message() []byte {
 	line := func(format string, args ...any) { fmt.Fprintf(&m, format+"\r\n", args...) }
 	line("From: Mail delivery <postmaster@%s>", b.to.Domain)
 	line("To: <%s>", b.to)
-	line("Subject: %s", mime.QEncoding.Encode("utf-8", "Not delivered: "+cut(b.subject(), 120)))
+	w, code := wordsOf(b.language)
+	line("Subject: %s", encoded(fmt.Sprintf(w.subject, cut(b.subject(), 120))))
+	line("Content-Language: %s", code)
 	line("Date: %s", b.now.Format("Mon, 2 Jan 2006 15:04:05 -0700"))
 	line("Message-ID: <%s.bounce@%s>", b.id, b.to.Domain)
 	if id := b.field("Message-ID"); id != "" {
@@ -78,23 +83,33 @@ func (b *bounce) message() []byte {
 
 // text is for people.
 func (b *bounce) text() string {
-	var t strings.Builder
-	what := "Your message"
-	if s := b.subject(); s != "" {
-		what += " \u201c" + s + "\u201d"
+	w, _ := wordsOf(b.language)
+	zone := b.zone
+	if zone == nil {
+		zone = time.UTC
 	}
-	fmt.Fprintf(&t, "%s of %s could not be delivered to:\n\n", what, b.entry.Received.Format("2 January 2006, 15:04 MST"))
+	date := b.entry.Received.In(zone).Format(w.date)
+	var t strings.Builder
+	if subject := b.subject(); subject != "" {
+		fmt.Fprintf(&t, w.lost+"\n\n", subject, date)
+	} else {
+		fmt.Fprintf(&t, w.lostBare+"\n\n", date)
+	}
 	for _, u := range b.failed {
-		fmt.Fprintf(&t, "  %s\n  %s\n", spool.Printable(u.Pair.Address), whyNot(u))
+		why := w.why[whyNot(u)]
+		if long, ok := strings.CutPrefix(u.Reason, tooLong); ok {
+			why = fmt.Sprintf(w.away, w.long(long))
+		}
+		fmt.Fprintf(&t, "  %s\n  %s\n", spool.Printable(u.Pair.Address), why)
 		if u.Reply != "" {
-			fmt.Fprintf(&t, "  The server said: %s\n", strings.Join(strings.Fields(u.Reply), " "))
+			fmt.Fprintf(&t, "  "+w.said+"\n", strings.Join(strings.Fields(u.Reply), " "))
 		}
 		t.WriteString("\n")
 	}
-	if others := len(b.entry.Rcpts) - len(b.failed); others > 0 {
-		t.WriteString("This is about these recipients only.\n\n")
+	if len(b.entry.Rcpts) > len(b.failed) {
+		t.WriteString(w.onlyThese + "\n\n")
 	}
-	t.WriteString("Nothing is lost: the message is in your Sent folder, from where you can send it again.\n")
+	t.WriteString(w.safe + "\n")
 	return t.String()
 }
 
@@ -130,7 +145,7 @@ func (b *bounce) status(line func(string, ...any), international bool) {
 }
 
 // subject is that of the message, decoded and on one line.
-func (b *bounce) subject() string { return b.entry.Summary.Subject }
+func (b *bounce) subject() string { return strings.TrimSpace(b.entry.Summary.Subject) }
 
 // field returns a field of the message's header that can stand in another header as it is.
 func (b *bounce) field(name string) string {
@@ -141,6 +156,11 @@ func (b *bounce) field(name string) string {
 		}
 	}
 	return ""
+}
+
+// encoded is a header's text as encoded words (RFC 2047), folded.
+func encoded(text string) string {
+	return strings.ReplaceAll(mime.QEncoding.Encode("utf-8", text), "?= =?", "?=\r\n =?")
 }
 
 func ascii(s string) bool {

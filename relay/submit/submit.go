@@ -150,13 +150,14 @@ type Options struct {
 	Hosted   func(domain string) bool // domains are in lower case
 	Config   Config
 
-	Open     func(domain string) bool                                 // writing is open to the people of a domain; nil: always
-	Declared func(target string) (health.Declaration, bool)           // an admin's word that a domain or address is down; nil: none
-	TXT      func(ctx context.Context, name string) ([]string, error) // to check that DKIM keys are published; nil: not checked
-	Notify   func(replay.Notice)                                      // must not block; nil: nobody
-	Log      *slog.Logger                                             // nil: none
-	Metrics  prometheus.Registerer                                    // nil: none
-	TempDir  string                                                   // for large messages; "": the system's
+	Open     func(domain string) bool                                    // writing is open to the people of a domain; nil: always
+	Declared func(target string) (health.Declaration, bool)              // an admin's word that a domain or address is down; nil: none
+	TXT      func(ctx context.Context, name string) ([]string, error)    // to check that DKIM keys are published; nil: not checked
+	Reader   func(account string) (language string, zone *time.Location) // of a person, for bounces: "de"; nil: English, UTC
+	Notify   func(replay.Notice)                                         // must not block; nil: nobody
+	Log      *slog.Logger                                                // nil: none
+	Metrics  prometheus.Registerer                                       // nil: none
+	TempDir  string                                                      // for large messages; "": the system's
 }
 
 // Submission is one finished message.

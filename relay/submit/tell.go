@@ -21,21 +21,26 @@ func (s *Service) Tell(ctx context.Context, to string, message []byte) (string, 
 	if err != nil || !s.o.Hosted(a.Domain) {
 		return "", refuse("%q is no address of a domain that is hosted here", to)
 	}
+	id := spool.NewID()
+	return id, s.tell(ctx, id, a, toldReason, message, time.Now())
+}
+
+// tell keeps a message of the node for one person, signed.
+func (s *Service) tell(ctx context.Context, id string, to mailaddr.Address, reason string, message []byte, now time.Time) error {
 	body := spool.NewBody(s.o.TempDir, bodyMemory)
 	defer body.Close() // memory
 	if _, err := body.Write(message); err != nil {
-		return "", fmt.Errorf("%w: %w", spool.ErrVoid, err)
+		return fmt.Errorf("%w: %w", spool.ErrVoid, err)
 	}
 	summary, err := trace.Summarize(body, body.Size())
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", spool.ErrVoid, err)
+		return fmt.Errorf("%w: %w", spool.ErrVoid, err)
 	}
-	signatures, err := s.sign(ctx, a.Domain, message)
+	signatures, err := s.sign(ctx, to.Domain, message)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", spool.ErrVoid, err)
+		return fmt.Errorf("%w: %w", spool.ErrVoid, err)
 	}
-	id, now := spool.NewID(), time.Now()
-	entry := &spool.Entry{ID: id, Kind: spool.Local, Received: now.UTC(), Rcpts: []spool.Recipient{{Address: a.String(), Domain: a.Domain}},
-		Params: spool.Params{Body: "8BITMIME", SMTPUTF8: !a.ASCII()}, Summary: summary, Reason: toldReason}
-	return id, s.o.Spool.AppendAll(ctx, spool.Appending{Entry: entry, Trace: []byte(signatures + s.received(id, now)), Body: body})
+	entry := &spool.Entry{ID: id, Kind: spool.Local, Received: now.UTC(), Rcpts: []spool.Recipient{{Address: to.String(), Domain: to.Domain}},
+		Params: spool.Params{Body: "8BITMIME", SMTPUTF8: !to.ASCII()}, Summary: summary, Reason: reason}
+	return s.o.Spool.AppendAll(ctx, spool.Appending{Entry: entry, Trace: []byte(signatures + s.received(id, now)), Body: body})
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"os"
 	"path/filepath"
+	"time"
 
 	"restante/cmd/internal/admin"
 	"restante/cmd/internal/config"
@@ -22,13 +23,25 @@ func (a *App) startSubmit(context.Context) error {
 	a.submit, err = submit.New(submit.Options{
 		Spool: a.spool, Index: a.index, Secrets: a.keys, Dialer: a.dialer, Hostname: c.Hostname, Hosted: a.hosted, Config: sc,
 		Open: a.picture.writing, TXT: a.resolver.LookupTXT, Notify: a.replayNotice, Log: a.log, Metrics: a.reg, TempDir: filepath.Join(c.DataDir, "tmp"),
-		Declared: a.monitor.Declared,
+		Declared: a.monitor.Declared, Reader: a.reader,
 	})
 	if err != nil {
 		return must("sending", err)
 	}
 	a.life.run("sending", a.submit.Run)
 	return nil
+}
+
+// reader is the language of a person and the zone that times are told in, as far as they are known.
+func (a *App) reader(account string) (language string, zone *time.Location) {
+	if a.web.accounts == nil {
+		return "", nil
+	}
+	who, _ := a.web.accounts.Account(account)
+	if who.Zone != "" {
+		zone, _ = time.LoadLocation(who.Zone) // checked when it was set; else UTC
+	}
+	return who.Language, zone
 }
 
 // byReplay says whether replay delivers a pair, and not sending.
