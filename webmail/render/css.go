@@ -7,6 +7,7 @@ import (
 
 	"github.com/tdewolff/parse/v2"
 	"github.com/tdewolff/parse/v2/css"
+	"golang.org/x/net/html/atom"
 )
 
 const (
@@ -227,6 +228,9 @@ func (s *sheet) rule(prelude, block []token) {
 	}
 }
 
+// scope keeps selectors to what is shown, with no weight of its own.
+const scope = ":where(#r) "
+
 // selector writes a selector of elements, classes, ids, and those pseudo-classes that need no argument.
 func selector(ts []token) (string, bool) {
 	for len(ts) > 0 && ts[0].kind == css.WhitespaceToken {
@@ -236,6 +240,7 @@ func selector(ts []token) (string, bool) {
 		ts = ts[:len(ts)-1]
 	}
 	var b strings.Builder
+	b.WriteString(scope)
 	compounds, ids := 1, 0
 	for i := 0; i < len(ts); i++ {
 		t := ts[i]
@@ -245,12 +250,14 @@ func selector(ts []token) (string, bool) {
 		}
 		switch {
 		case t.kind == css.WhitespaceToken:
-			compounds++
-			b.WriteByte(' ')
-		case t.kind == css.DelimToken && (t.text == ">" || t.text == "+" || t.text == "~" || t.text == "*"):
-			if t.text != "*" {
+			if !combinator(next) && !combinator(ts[i-1]) && next.kind != css.WhitespaceToken {
 				compounds++
+				b.WriteByte(' ')
 			}
+		case combinator(t):
+			compounds++
+			b.WriteString(t.text)
+		case t.kind == css.DelimToken && t.text == "*":
 			b.WriteString(t.text)
 		case t.kind == css.DelimToken && t.text == "." && next.kind == css.IdentToken:
 			name, ok := identifier(next.text)
@@ -284,10 +291,14 @@ func selector(ts []token) (string, bool) {
 			return "", false
 		}
 	}
-	if compounds > maxCompounds || b.Len() == 0 {
+	if compounds > maxCompounds || b.Len() == len(scope) {
 		return "", false
 	}
 	return b.String(), true
+}
+
+func combinator(t token) bool {
+	return t.kind == css.DelimToken && (t.text == ">" || t.text == "+" || t.text == "~")
 }
 
 // element is the selector of a type of element. The mail's body is a division here, and html is around it.
@@ -296,13 +307,10 @@ func element(name string) (string, bool) {
 	case "body", "html":
 		return ".rbody", true
 	}
-	if len(name) > 20 {
-		return "", false
+	a := atom.Lookup([]byte(name))
+	if a == atom.A || a == atom.Img {
+		return name, true
 	}
-	for i := 0; i < len(name); i++ {
-		if c := name[i]; !(c >= 'a' && c <= 'z' || i > 0 && c >= '0' && c <= '9') {
-			return "", false
-		}
-	}
-	return name, true
+	tag, ok := allowedTag(a)
+	return tag, ok && tag == name // what isn't written is on no page either
 }

@@ -117,7 +117,8 @@ type valueRule struct {
 }
 
 // properties knows the properties that lay out and colour text. Those that take things out of their place
-// (position, transform, z-index), load (content, cursor), move (animation), or catch the pointer aren't among them.
+// (position, transform, z-index), or paint beside it (outline, shadows), load (content, cursor), move (animation) or
+// catch the pointer aren't among them.
 func properties(name string) (valueRule, bool) {
 	switch name {
 	case "color", "background-color", "background-position", "background-repeat", "background-size", "background-clip", "background-origin",
@@ -128,12 +129,12 @@ func properties(name string) (valueRule, bool) {
 		"border-radius", "border-top-left-radius", "border-top-right-radius", "border-bottom-left-radius", "border-bottom-right-radius",
 		"border-collapse", "border-spacing", "caption-side", "clear", "direction", "empty-cells",
 		"font-size", "font-style", "font-variant", "font-weight", "font-stretch", "letter-spacing", "line-height", "list-style-position", "list-style-type",
-		"opacity", "outline", "overflow-wrap", "hyphens", "table-layout", "tab-size",
+		"opacity", "overflow-wrap", "hyphens", "table-layout", "tab-size",
 		"text-align", "text-align-last", "text-decoration", "text-decoration-line", "text-decoration-color", "text-decoration-style",
-		"text-transform", "text-shadow", "text-overflow", "vertical-align", "visibility", "white-space", "word-break", "word-spacing", "word-wrap",
+		"text-transform", "text-overflow", "visibility", "white-space", "word-break", "word-spacing", "word-wrap",
 		"align-items", "align-content", "align-self", "justify-content", "flex", "flex-direction", "flex-wrap", "flex-grow", "flex-shrink", "flex-basis", "order",
 		"writing-mode", "text-orientation", "orphans", "widows", "page-break-before", "page-break-after", "page-break-inside",
-		"box-sizing", "object-fit", "line-break", "box-shadow":
+		"box-sizing", "object-fit", "line-break":
 		return valueRule{}, true
 	case "width", "height", "min-width", "min-height", "max-width", "max-height",
 		"padding", "padding-top", "padding-right", "padding-bottom", "padding-left",
@@ -149,6 +150,8 @@ func properties(name string) (valueRule, bool) {
 	case "display":
 		return valueRule{words: " none block inline inline-block table inline-table table-row table-cell table-row-group table-header-group " +
 			"table-footer-group table-column table-column-group table-caption list-item flex inline-flex "}, true
+	case "vertical-align":
+		return valueRule{words: " baseline top middle bottom sub super text-top text-bottom "}, true
 	case "float":
 		return valueRule{words: " left right none inline-start inline-end "}, true
 	case "overflow", "overflow-x", "overflow-y":
@@ -167,7 +170,9 @@ func writeValue(ts []token, rule valueRule) (string, bool) {
 		}
 		switch t.kind {
 		case css.WhitespaceToken:
-			b.WriteByte(' ')
+			if s := b.String(); !strings.HasSuffix(s, " ") && !strings.HasSuffix(s, ",") {
+				b.WriteByte(' ')
+			}
 		case css.IdentToken:
 			word := strings.ToLower(t.text)
 			if !safeWord(word) || rule.words != "" && !strings.Contains(rule.words, " "+word+" ") {
@@ -180,7 +185,7 @@ func writeValue(ts []token, rule valueRule) (string, bool) {
 			}
 			b.WriteString(t.text)
 		case css.NumberToken, css.PercentageToken, css.DimensionToken:
-			if !safeNumber(strings.ToLower(t.text), rule.positive) {
+			if rule.words != "" || !safeNumber(strings.ToLower(t.text), rule.positive) {
 				return "", false
 			}
 			b.WriteString(strings.ToLower(t.text))

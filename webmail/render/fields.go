@@ -3,6 +3,8 @@ package render
 import (
 	"net/url"
 	"strings"
+
+	"golang.org/x/net/idna"
 )
 
 const (
@@ -168,14 +170,27 @@ func safeLink(s string) (string, bool) {
 	}
 	authority := rest[:end]
 	host := authority[strings.LastIndexByte(authority, '@')+1:] // user:password@ misleads people only
-	host = unpercent(host)
-	if !validHost(host) {
+	host, ok = asciiHost(unpercent(host))
+	if !ok || !validHost(host) {
 		return "", false
 	}
 	return scheme + "://" + host + escapeLink(strings.ReplaceAll(rest[end:], "\\", "/")), true
 }
 
 const maxLink = 8 << 10
+
+// asciiHost maps a host as browsers do before they look it up (UTS 46), so that what is shown of it is where it leads.
+func asciiHost(host string) (string, bool) {
+	if isASCII([]byte(host)) {
+		return host, true
+	}
+	name, port, hasPort := strings.Cut(host, ":")
+	name, err := idna.New(idna.MapForLookup()).ToASCII(name)
+	if hasPort {
+		name += ":" + port
+	}
+	return name, err == nil
+}
 
 func validHost(host string) bool {
 	name, port := host, ""

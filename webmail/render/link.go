@@ -15,7 +15,7 @@ const maxLinks = 5000 // in one line; more stay text
 var linkPattern = regexp.MustCompile(`(?i)\b(?:https?://|www\.|mailto:)[a-z0-9\-._~:/?#\[\]@!$&'()*+,;=%|]+|[a-z0-9._%+\-]+@[a-z0-9\-]+(?:\.[a-z0-9\-]+)+`)
 
 // A host named in text, of any alphabet.
-var hostPattern = regexp.MustCompile(`(?i)(?:[\p{L}\p{N}\p{M}\-]+[.。．])+[\p{L}\p{N}\-]{2,}`)
+var hostPattern = regexp.MustCompile(`(?i)(?:[\p{L}\p{N}\p{M}\-]+[.。．｡․])+[\p{L}\p{N}\-]{2,}`)
 
 // linkify cuts a line into text and links.
 func linkify(s string) Line {
@@ -98,7 +98,7 @@ func linkHint(text, link string) string {
 	// http://bank.example@evil.example: what comes before the @ is no place.
 	named := hostPattern.FindAllString(strings.ToLower(text), 20)
 	for _, n := range named {
-		n = strings.NewReplacer("。", ".", "．", ".").Replace(n)
+		n = strings.NewReplacer("。", ".", "．", ".", "｡", ".", "․", ".").Replace(n)
 		if ascii, err := idna.Punycode.ToASCII(n); err == nil {
 			n = ascii
 		}

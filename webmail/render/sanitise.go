@@ -283,6 +283,9 @@ func displayLink(link string) string {
 func (s *sanitiser) image(n *xhtml.Node) {
 	src := strings.TrimSpace(attr(n, "src"))
 	width, height := number(attr(n, "width")), number(attr(n, "height"))
+	if len(s.link) > 0 && s.text.Len() < 4<<10 {
+		s.text.WriteString(" " + cutString(attr(n, "alt"), 1000) + " ")
+	}
 	data, ok := s.b.imageData(src)
 	if !ok {
 		switch {
