@@ -13,7 +13,7 @@ import (
 	"restante/spool"
 )
 
-// startSubmit makes what sends mail that was written here, and lets it deliver.
+// startSubmit makes what sends mail that was written here.
 func (a *App) startSubmit(context.Context) error {
 	c := a.cfg.Load()
 	sc, err := submitConfig(c)
@@ -28,7 +28,6 @@ func (a *App) startSubmit(context.Context) error {
 	if err != nil {
 		return must("sending", err)
 	}
-	a.life.run("sending", a.submit.Run)
 	return nil
 }
 

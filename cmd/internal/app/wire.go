@@ -289,6 +289,7 @@ func (a *App) startLoops(context.Context) error {
 		return nil
 	})
 	a.life.run("replay", a.engine.Run)
+	a.life.run("sending", a.submit.Run)
 	a.life.run("retention", a.retain)
 	a.life.run("watch", a.watch.run)
 	a.life.run("stranded mail", a.strandedLoop)
