@@ -55,11 +55,6 @@ func (s *Server) addDevice(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := viewerOf(r.Context())
-	keys := s.deviceKeys(r)
-	if slices.ContainsFunc(keys, func(k deviceKey) bool { return k.Account == v.Account.Address }) {
-		http.Redirect(w, r, "/security/ready", http.StatusSeeOther) // it is already
-		return
-	}
 	if _, err := s.makeReady(w, r, v.Account); err != nil {
 		s.securityFailed(w, r, "device", err)
 		return

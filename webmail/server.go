@@ -24,6 +24,7 @@ type Server struct {
 	assets   *assets
 	pages    map[string]map[string]*template.Template // by language, by name
 	streams  streams
+	only     only          // the domain of all accounts
 	failures failures      // failed sign-ins that were noted
 	views    chan struct{} // one for each message that is being taken apart
 	undoable recentDrafts  // what can be taken back

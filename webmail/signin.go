@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"restante/webmail/accounts"
@@ -147,8 +148,27 @@ func (s *Server) door(r *http.Request, address string) doorData {
 	return d
 }
 
+// onlyEvery is how often the accounts are asked for their domains: the page is open to everybody.
+const onlyEvery = 10 * time.Second
+
+// only is the domain of all accounts, as of at.
+type only struct {
+	sync.Mutex
+	domain string
+	at     time.Time
+}
+
 // onlyDomain is the domain of all accounts, "" when they are of several: whose mail is out is told to nobody else.
 func (s *Server) onlyDomain() string {
+	s.only.Lock()
+	defer s.only.Unlock()
+	if now := time.Now(); s.only.at.IsZero() || now.Sub(s.only.at) >= onlyEvery {
+		s.only.domain, s.only.at = s.findOnlyDomain(), now
+	}
+	return s.only.domain
+}
+
+func (s *Server) findOnlyDomain() string {
 	only := ""
 	for _, a := range s.o.Accounts.All() {
 		if d := a.Domain(); only == "" {

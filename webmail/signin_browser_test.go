@@ -71,6 +71,14 @@ func TestPasskeys(t *testing.T) {
 		t.Errorf("sessions %+v", l)
 	}
 
+	// A second one on the same device isn't needed.
+	p.Open(base + "/security")
+	p.Click("form[data-passkey] button")
+	p.Until("!document.querySelector('[data-error]').hidden")
+	if got := p.Text("[data-error]"); !strings.Contains(got, "already") || len(r.factors.Devices(doorAnna)) != 1 {
+		t.Errorf("a second passkey: %q, %d devices", got, len(r.factors.Devices(doorAnna)))
+	}
+
 	// On the bad day one press signs in, without an address.
 	r.outage()
 	p.Open(base + "/security")

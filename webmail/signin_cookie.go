@@ -126,6 +126,20 @@ func (s *Server) setDeviceKeys(w http.ResponseWriter, keys []deviceKey) {
 	s.setCookie(w, devicesCookie, strings.Join(tokens, keySeparator), factor.Term)
 }
 
+// renewKey renews the term of the key that this browser has of the account; false when it has none.
+func (s *Server) renewKey(w http.ResponseWriter, r *http.Request, account string) (factor.Device, bool) {
+	keys := s.deviceKeys(r)
+	i := slices.IndexFunc(keys, func(k deviceKey) bool { return k.Account == account })
+	if i < 0 {
+		return factor.Device{}, false
+	}
+	if err := s.o.SignIn.Factors.Used(keys[i].Device); err != nil {
+		s.o.Log.Warn("webmail: a device's term wasn't renewed; the next sign-in tries again", "account", account, "err", err)
+	}
+	s.setDeviceKeys(w, keys) // the cookie's term, too
+	return keys[i].Device, true
+}
+
 // doorDevices are the accounts that this browser is ready for, as the first page offers them.
 func (s *Server) doorDevices(r *http.Request) []doorDevice {
 	var out []doorDevice

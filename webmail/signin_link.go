@@ -114,8 +114,11 @@ func (s *Server) linkFailed(w http.ResponseWriter, r *http.Request, err error) {
 	s.page(w, out(r), status, "signin-link", d)
 }
 
-// makeReady gives this browser a key of the account.
+// makeReady gives this browser a key of the account; one that it has already is renewed.
 func (s *Server) makeReady(w http.ResponseWriter, r *http.Request, a accounts.Account) (factor.Device, error) {
+	if d, ok := s.renewKey(w, r, a.Address); ok {
+		return d, nil
+	}
 	token, d, err := s.o.SignIn.Factors.AddKey(r.Context(), a.Address, agent(r), hostOf(r))
 	if err != nil {
 		return d, err

@@ -15,6 +15,7 @@ import (
 	"github.com/pquerna/otp/totp"
 
 	"restante/webmail/accounts"
+	"restante/webmail/factor"
 	"restante/webmail/session"
 )
 
@@ -545,5 +546,28 @@ func TestKnownBrowserSaysWhatThereIs(t *testing.T) {
 			t.Error("offers what she doesn't have")
 		}
 		r.want("elsewhere", r.guest("192.0.2.2").post("/signin", "address", doorAnna), 200, `name="password"`)
+	})
+}
+
+// Whoever signs in by a password in a browser that is ready practises too: it stays ready.
+func TestPractisingKeepsADeviceReady(t *testing.T) {
+	door(t, nil, func(t *testing.T, r *doorRig) {
+		c := r.guest("192.0.2.1")
+		r.want("sign in", c.password(doorAnna, "correct horse"), 303, "")
+		r.want("ready", c.post("/security/devices"), 303, "")
+		r.want("again", c.post("/security/devices"), 303, "")
+		links, err := r.people.MakeLinks(t.Context(), "admin", accounts.LinkPractice, 0, doorAnna)
+		r.must(err)
+		r.want("practice in the same browser", c.post("/signin/link/"+links[0].Token), 303, "")
+		d := r.factors.Devices(doorAnna)
+		if len(d) != 1 {
+			t.Fatalf("%d devices of one browser", len(d))
+		}
+		time.Sleep(factor.Term - time.Hour)
+		r.want("by password", c.password(doorAnna, "correct horse"), 303, "")
+		time.Sleep(factor.Term - time.Hour)
+		r.want("by the device", c.post("/signin/device", "address", doorAnna), 303, "")
+		time.Sleep(factor.Term + time.Hour)
+		r.want("after its term", c.post("/signin/device", "address", doorAnna), 403, "isn&#39;t ready")
 	})
 }

@@ -111,17 +111,11 @@ func (s *Server) signInDevice(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	address := cleanAddress(r.PostFormValue("address"))
-	for _, dev := range s.deviceKeys(r) {
-		a, ok := s.o.Accounts.Account(dev.Account)
-		if dev.Account != address || !ok || !a.Active() {
-			continue
+	if a, ok := s.o.Accounts.Account(address); ok && a.Active() {
+		if d, ok := s.renewKey(w, r, address); ok {
+			s.proven(w, r, a, proof{How: session.Device, Device: d.ID, Next: localPath(r.PostFormValue("next"))})
+			return
 		}
-		if err := s.o.SignIn.Factors.Used(dev.Device); err != nil {
-			s.o.Log.Warn("webmail: a device's term wasn't renewed; the next sign-in tries again", "account", a.Address, "err", err)
-		}
-		s.setDeviceKeys(w, s.deviceKeys(r)) // the cookie's term, too
-		s.proven(w, r, a, proof{How: session.Device, Device: dev.ID, Next: localPath(r.PostFormValue("next"))})
-		return
 	}
 	d := s.door(r, address)
 	d.Error = s.wordsOf(r).T("signin.error.device")
@@ -184,6 +178,9 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, a accounts.Accoun
 	}
 	s.setCookie(w, sessionCookie, token, time.Until(made.Until))
 	s.remember(w, r, a.Address)
+	if p.How != session.Device && p.How != session.Practice {
+		s.renewKey(w, r, a.Address) // who practises another way keeps this browser ready, too
+	}
 	state := s.o.Outages.Domain(a.Domain())
 	if !state.Down && !state.Recovering || state.Drill {
 		if err := s.o.Accounts.Note(a.Address, accounts.Change{Account: a.Address, Field: accounts.FieldPractised, Value: map[string]any{"how": string(p.How)}}); err != nil {

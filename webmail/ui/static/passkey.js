@@ -38,6 +38,7 @@
       credential = publicKey.user ? await navigator.credentials.create({ publicKey }) : await navigator.credentials.get({ publicKey });
     } catch (e) {
       if (e.name === "NotAllowedError" || e.name === "AbortError") throw new Error(form.dataset.failed);
+      if (e.name === "InvalidStateError") throw new Error(form.dataset.have);
       throw e;
     }
     const result = await post(path + "/finish", { state: question.state, answer: written(credential), next: form.dataset.next });
