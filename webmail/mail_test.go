@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"restante/spool"
+	"restante/webmail/compose"
 	"restante/webmail/mailbox"
 	"restante/webmail/render"
 )
@@ -77,7 +79,7 @@ func TestReading(t *testing.T) {
 	has(t, "phishing", page, "Suspicious", "Be careful with this message", "The name shows another address", "x8812@paket.example", "Answers go to")
 
 	page = c.get("/m/me/inbox/" + ids[2]).body
-	has(t, "invitation", page, "Invitation", "Réunion de lancement", "Tuesday, 24 November 2026, 14:00 to 15:30", "Every 2 weeks (Tuesday), 6 times", "12 rue de la Paix, Lyon", "Max Huber (coming)", "Save for the calendar")
+	has(t, "invitation", page, "Invitation", "Réunion de lancement", "Tuesday, 24 November 2026, 14:00 to 15:30", "Every 2 weeks (Tuesday), 6 times", "12 rue de la Paix, Lyon", "Max Huber (coming)", "Save to calendar")
 	page = c.get("/m/me/message/" + ids[6]).body
 	has(t, "Arabic", page, `dir="rtl"`)
 	hasNot(t, "nothing judged", page, "Not verified", "Suspicious")
@@ -280,4 +282,50 @@ func TestGroupsFoldWhatWasSaidBefore(t *testing.T) {
 			t.Errorf("%s: %v, want %s", name, got, c.want)
 		}
 	}
+}
+
+const answerMail = `From: Anna Schmidt <anna@example.test>
+To: Max Huber <max@partner.example>, Gone <gone@partner.example>
+Subject: Re: Offer for Thursday
+Message-ID: <own@example.test>
+In-Reply-To: <t2@partner.example>
+Content-Type: text/plain; charset=utf-8
+
+Here it is.
+`
+
+func TestSentMail(t *testing.T) {
+	r := newRig(t)
+	ids := r.deliver(sampleMail(time.Now())...)
+	c := r.client("anna@example.test")
+	sent, copied := r.send("anna@example.test", answerMail, "max@partner.example", "gone@partner.example")
+	page := c.get("/m/me/sent").body
+	has(t, "sent", page, "to Max, Gone", "On its way", "Here it is")
+	page = c.get("/m/me/inbox/" + ids[4]).body
+	has(t, "conversation", page, "m-"+copied, "gone@partner.example", "On its way")
+	must(t, r.spool.Record(t.Context(), spool.Event{ID: spool.NewID(), Time: time.Now(), Type: spool.Delivered, Entry: sent, Rcpt: 0, Reply: "250 ok"},
+		spool.Event{ID: spool.NewID(), Time: time.Now(), Type: spool.Bounced, Entry: sent, Rcpt: 1, Reply: "550 5.1.1 no such user", Reason: "refused"}))
+	r.until("the outcomes are folded", "anna@example.test", func() bool {
+		return strings.Contains(c.get("/m/me/sent").body, "Not delivered")
+	})
+	page = c.get("/m/me/sent/" + copied).body
+	has(t, "with outcomes", page, "Delivered ", "Not delivered", "550 5.1.1 no such user")
+
+	// A draft in the list leads to where it is gone on with; in its conversation it is announced.
+	d, err := r.mail.SaveDraft(t.Context(), mailbox.Draft{Account: "anna@example.test", Raw: compose.Draft{To: "max@partner.example", Subject: "Re: Offer for Thursday", Text: "And also", InReplyTo: "t2@partner.example", References: []string{"t1@partner.example", "t2@partner.example"}}.Bytes()})
+	must(t, err)
+	has(t, "drafts", c.get("/m/me/drafts").body, "/write/"+d.Writing)
+	has(t, "conversation with a draft", c.get("/m/me/inbox/"+ids[4]).body, "You have begun an answer", "/write/"+d.Writing)
+}
+
+// TestReadersSeeWhoIsAnswering: people of a shared mailbox see who is writing an answer there.
+func TestReadersSeeWhoIsAnswering(t *testing.T) {
+	r := newRig(t)
+	id := r.deliver(held{from: "x@outside.example", rcpts: []string{"info@example.test"}, raw: secretMail("mark")})[0]
+	_, err := r.mail.SaveDraft(t.Context(), mailbox.Draft{Account: "max@example.test", Box: "info@example.test", Raw: compose.Draft{Box: "info@example.test", Subject: "Re: mark", Text: "I answer", InReplyTo: "mark@outside.example", References: []string{"mark@outside.example"}}.Bytes()})
+	must(t, err)
+	path := "/m/info@example.test/inbox/" + id
+	has(t, "anna's page", r.client("anna@example.test").get(path).body, "Max Weber is writing an answer")
+	hasNot(t, "anna's page", r.client("anna@example.test").get(path).body, "I answer")
+	hasNot(t, "max's own page", r.client("max@example.test").get(path).body, "is writing an answer")
 }

@@ -244,6 +244,37 @@ func (r *rig) deliver(all ...held) []string {
 	return ids
 }
 
+// send keeps what the webmail would have sent: one entry for elsewhere, and the sender's copy, whose id it returns.
+func (r *rig) send(account, raw string, rcpts ...string) (sent, copied string) {
+	r.t.Helper()
+	raw = strings.ReplaceAll(raw, "\n", "\r\n")
+	writing := spool.NewID()
+	for _, kind := range []spool.Kind{spool.Outbound, spool.Copy} {
+		e := &spool.Entry{ID: spool.NewID(), Kind: kind, Received: time.Now(), From: account, Mailbox: account, Writing: writing}
+		if kind == spool.Copy {
+			e.Rcpts, copied = []spool.Recipient{{Address: account, Domain: "example.test"}}, e.ID
+		} else {
+			sent = e.ID
+			for _, a := range rcpts {
+				e.Rcpts = append(e.Rcpts, spool.Recipient{Address: a, Domain: spool.Smarthost})
+			}
+		}
+		var err error
+		e.Summary, err = trace.Summarize(strings.NewReader(raw), int64(len(raw)))
+		must(r.t, err)
+		body := spool.NewBody("", 1<<20)
+		_, err = body.Write([]byte(raw))
+		must(r.t, err)
+		must(r.t, r.spool.Append(r.t.Context(), e, nil, body))
+		must(r.t, body.Close())
+	}
+	r.until("what was sent is folded", account, func() bool {
+		_, err := r.mail.Item(r.t.Context(), r.box(account), copied)
+		return err == nil
+	})
+	return sent, copied
+}
+
 // until waits for something that a change of a box brings about.
 func (r *rig) until(what, box string, ok func() bool) {
 	r.t.Helper()
