@@ -393,7 +393,7 @@ func TestDiscarding(t *testing.T) {
 	}
 }
 
-func TestWhoIsAnswering(t *testing.T) {
+func TestWritingTellsWhoIsAnswering(t *testing.T) {
 	r := newWriteRig(t)
 	id := r.received(offer, infoAddress)
 	if w := r.fill(maxAddress, writePath(compose.Reply, infoAddress, id), "save", form{"text": {"hello"}}); w.Code != http.StatusSeeOther {
