@@ -125,10 +125,9 @@ func TestWinmailDat(t *testing.T) {
 	}
 }
 
-func TestInvitation(t *testing.T) {
-	raw := mixedMail("\r\nx", strings.ReplaceAll(`Content-Type: text/calendar; method=REQUEST; charset=utf-8
-
-BEGIN:VCALENDAR
+// calendarLines are several events with all that is read of them.
+func calendarLines() []string {
+	return strings.Split(`BEGIN:VCALENDAR
 METHOD:REQUEST
 BEGIN:VTIMEZONE
 TZID:Our own zone
@@ -187,7 +186,11 @@ END:VEVENT
 BEGIN:VEVENT
 SUMMARY:Lost
 DTSTART;TZID=Nowhere:20261124T100000
-DTEND:nonsense`, "\n", "\r\n"))
+DTEND:nonsense`, "\n")
+}
+
+func TestInvitation(t *testing.T) {
+	raw := mixedMail("\r\nx", "Content-Type: text/calendar; method=REQUEST; charset=utf-8\r\n\r\n"+strings.Join(calendarLines(), "\r\n"))
 	m := message(t, raw)
 	if files(m) != "invitation.ics" {
 		t.Fatal(files(m))

@@ -18,6 +18,10 @@ func FuzzParse(f *testing.F) {
 	for _, m := range samples() {
 		f.Add([]byte(m))
 	}
+	dat := tnef(tnefAttribute(tnefRend, make([]byte, 14)), tnefAttribute(tnefTitle, []byte("a.txt\x00")), tnefAttribute(tnefData, []byte("x")),
+		tnefAttribute(tnefAttachment, tnefName(propLongName, "b.txt")), tnefAttribute(tnefBody, []byte("text")))
+	f.Add([]byte("Content-Type: application/ms-tnef\r\n\r\n" + dat))
+	f.Add([]byte("Content-Type: text/calendar\r\n\r\n" + strings.Join(calendarLines(), "\r\n")))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
