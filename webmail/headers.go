@@ -18,6 +18,7 @@ const filePolicy = "default-src 'none'; style-src 'none'; frame-ancestors 'none'
 func setHeaders(h http.Header, secure bool) {
 	h.Set("Content-Security-Policy", pagePolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-DNS-Prefetch-Control", "off") // of the links in mail
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
