@@ -323,7 +323,12 @@ func (s *Server) refuse(ctx context.Context, began time.Time, address string) {
 // errText is what a person is told of an error of the sign-in.
 func (s *Server) errText(r *http.Request, err error, wrong string) string {
 	t := s.wordsOf(r)
+	var wait *waitError
 	switch {
+	case errors.As(err, &wait):
+		return t.T("signin.error.wait", "n", minutes(wait.wait))
+	case errors.Is(err, accounts.ErrExpired):
+		return t.T("signin.error.again")
 	case errors.Is(err, accounts.ErrUsed):
 		return t.T("signin.error.used")
 	case errors.Is(err, accounts.ErrNoOutage):
@@ -340,6 +345,10 @@ func (s *Server) errText(r *http.Request, err error, wrong string) string {
 
 // ordinary errors are a person's; others are logged.
 func ordinary(err error) bool {
+	var wait *waitError
+	if errors.As(err, &wait) {
+		return true
+	}
 	for _, one := range []error{accounts.ErrUsed, accounts.ErrNoOutage, accounts.ErrBusy, accounts.ErrWrong, accounts.ErrExpired, factor.ErrWrong, factor.ErrTooMany, context.Canceled} {
 		if errors.Is(err, one) {
 			return true

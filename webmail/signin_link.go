@@ -97,21 +97,22 @@ type waitError struct{ wait time.Duration }
 func (e *waitError) Error() string { return "too many tries: wait " + e.wait.String() }
 
 func (s *Server) linkFailed(w http.ResponseWriter, r *http.Request, err error) {
-	d, status := s.linkData(r)
+	d, _ := s.linkData(r)
 	var wait *waitError
-	switch {
-	case errors.As(err, &wait):
+	if errors.As(err, &wait) {
 		s.tooMany(w, r, "signin-link", d, wait.wait)
 		return
-	case linkProblem(err) != "":
-		d.Link, status = linkProblem(err), http.StatusNotFound
-	default:
-		if !ordinary(err) {
-			s.o.Log.Error("webmail: a link failed", "account", d.Address, "err", err)
-		}
-		d.Error, status = s.errText(r, err, "signin.error.again"), http.StatusServiceUnavailable
 	}
-	s.page(w, out(r), status, "signin-link", d)
+	if key := linkProblem(err); key != "" {
+		d.Link = key
+		s.page(w, out(r), http.StatusNotFound, "signin-link", d)
+		return
+	}
+	if !ordinary(err) {
+		s.o.Log.Error("webmail: a link failed", "account", d.Address, "err", err)
+	}
+	d.Error = s.errText(r, err, "signin.error.again")
+	s.page(w, out(r), http.StatusServiceUnavailable, "signin-link", d)
 }
 
 // makeReady gives this browser a key of the account; one that it has already is renewed.

@@ -571,3 +571,50 @@ func TestPractisingKeepsADeviceReady(t *testing.T) {
 		r.want("after its term", c.post("/signin/device", "address", doorAnna), 403, "isn&#39;t ready")
 	})
 }
+
+// What changes how a person signs in is behind the sign-in, and acts for whoever asks alone.
+func TestSecurityIsBehindTheSignIn(t *testing.T) {
+	door(t, nil, func(t *testing.T, r *doorRig) {
+		for _, rt := range r.server.securityRoutes() {
+			if rt.Access != signedIn {
+				t.Errorf("%s %s has the rule %d", rt.Method, rt.Pattern, rt.Access)
+			}
+			path := strings.NewReplacer("{device}", "x", "{session}", "x").Replace(rt.Pattern)
+			c := r.guest("192.0.2.1")
+			w := c.do(path, nil)
+			if rt.Method == http.MethodPost {
+				w = c.post(path, "new", "battery staple")
+			}
+			if w.Code != http.StatusSeeOther || !strings.HasPrefix(w.Header().Get("Location"), "/signin") || len(c.cookies) != 0 {
+				t.Errorf("%s %s by a stranger: %d to %q", rt.Method, rt.Pattern, w.Code, w.Header().Get("Location"))
+			}
+		}
+	})
+}
+
+// A wrong cookie is nobody's, whatever is in it.
+func TestForgedCookies(t *testing.T) {
+	door(t, nil, func(t *testing.T, r *doorRig) {
+		c := r.guest("192.0.2.1")
+		r.want("sign in", c.password(doorAnna, "correct horse"), 303, "")
+		r.want("ready", c.post("/security/devices"), 303, "")
+		id := r.sessions.List(doorAnna)[0].ID
+		for name, values := range map[string][]string{
+			"session": {"", "x", id, strings.Repeat("x", 4000)},
+			"devices": {"", "x", r.factors.Devices(doorAnna)[0].ID + ".x", strings.Repeat("x.y~", 900)},
+			"browser": {"", "x", c.cookies["session"].Value, strings.Repeat("x", 4000)},
+			"second":  {"", "x", c.cookies["browser"].Value},
+		} {
+			for _, v := range values {
+				f := r.guest("192.0.2.2")
+				f.cookies[name] = &http.Cookie{Name: name, Value: v}
+				f.wantIn("forged "+name, doorAnna, false)
+				if w := f.do("/signin", nil); w.Code != 200 || strings.Contains(w.Body.String(), "Anna") {
+					t.Errorf("forged %s: %d", name, w.Code)
+				}
+				f.do("/signin/second", nil)
+				r.want("forged "+name, f.post("/signin/device", "address", doorAnna), 403, "")
+			}
+		}
+	})
+}
