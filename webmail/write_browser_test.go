@@ -151,7 +151,7 @@ func TestWritingOnABadLine(t *testing.T) {
 	p := r.open(chrome.ForTest(t), chrome.Phone(), annaAddress, "/write")
 	r.away.Store(true)
 	p.Type("#text", "in the tunnel")
-	p.Until(`document.querySelector("#saved").textContent.includes("no connection")`)
+	p.Until(`document.querySelector("#trouble").textContent.includes("no connection")`)
 	p.Screenshot("write-offline")
 	p.Click(".send") // stays, and loses nothing
 	r.away.Store(false)

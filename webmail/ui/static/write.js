@@ -26,9 +26,12 @@
     for (const [name, value] of fields()) if (name !== "confirm") s += name + "=" + value + "\0";
     return s;
   };
+  // tell says how it stands beside the title; what is wrong gets a line of its own.
+  const trouble = document.getElementById("trouble");
   const tell = (message, bad) => {
-    saved.textContent = message;
-    saved.classList.toggle("bad", Boolean(bad));
+    saved.textContent = bad ? "" : message;
+    trouble.hidden = !bad;
+    trouble.querySelector("p").textContent = bad ? message : "";
   };
   const soon = () => {
     if (leaving) return;
