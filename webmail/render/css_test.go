@@ -40,6 +40,7 @@ func TestStyleAttributes(t *testing.T) {
 		":red":                                               "",
 		"color:red blue(1)":                                  "",
 		"font-family:\"a\\\"b\"":                             "",
+		"text-indent:-18.0pt;letter-spacing:-999px":          "text-indent:-18.0pt",
 		"float:left;clear:both":                              "float:left;clear:both",
 		"vertical-align:-500px":                              "",
 		"text-shadow:0 0 9px red;box-shadow:0 0 9px red;outline:1px solid": "",

@@ -112,6 +112,7 @@ func cutImportant(ts []token) ([]token, bool) {
 type valueRule struct {
 	words    string // the only words, between spaces; "" for any
 	positive bool   // no numbers below 0
+	small    bool   // numbers from -100 to 100 only
 	strings  bool   // quoted names
 	gradient bool
 }
@@ -128,10 +129,10 @@ func properties(name string) (valueRule, bool) {
 		"border-top-width", "border-right-width", "border-bottom-width", "border-left-width",
 		"border-radius", "border-top-left-radius", "border-top-right-radius", "border-bottom-left-radius", "border-bottom-right-radius",
 		"border-collapse", "border-spacing", "caption-side", "clear", "direction", "empty-cells",
-		"font-size", "font-style", "font-variant", "font-weight", "font-stretch", "letter-spacing", "line-height", "list-style-position", "list-style-type",
+		"font-size", "font-style", "font-variant", "font-weight", "font-stretch", "line-height", "list-style-position", "list-style-type",
 		"opacity", "overflow-wrap", "hyphens", "table-layout", "tab-size",
 		"text-align", "text-align-last", "text-decoration", "text-decoration-line", "text-decoration-color", "text-decoration-style",
-		"text-transform", "text-overflow", "visibility", "white-space", "word-break", "word-spacing", "word-wrap",
+		"text-transform", "text-overflow", "visibility", "white-space", "word-break", "word-wrap",
 		"align-items", "align-content", "align-self", "justify-content", "flex", "flex-direction", "flex-wrap", "flex-grow", "flex-shrink", "flex-basis", "order",
 		"writing-mode", "text-orientation", "orphans", "widows", "page-break-before", "page-break-after", "page-break-inside",
 		"box-sizing", "object-fit", "line-break":
@@ -141,8 +142,10 @@ func properties(name string) (valueRule, bool) {
 		"padding-inline", "padding-inline-start", "padding-inline-end", "padding-block", "padding-block-start", "padding-block-end",
 		"margin", "margin-top", "margin-right", "margin-bottom", "margin-left",
 		"margin-inline", "margin-inline-start", "margin-inline-end", "margin-block", "margin-block-start", "margin-block-end",
-		"text-indent", "gap", "row-gap", "column-gap":
+		"gap", "row-gap", "column-gap":
 		return valueRule{positive: true}, true
+	case "text-indent", "letter-spacing", "word-spacing":
+		return valueRule{small: true}, true
 	case "font-family", "font":
 		return valueRule{strings: true}, true
 	case "background", "background-image", "list-style":
@@ -185,7 +188,7 @@ func writeValue(ts []token, rule valueRule) (string, bool) {
 			}
 			b.WriteString(t.text)
 		case css.NumberToken, css.PercentageToken, css.DimensionToken:
-			if rule.words != "" || !safeNumber(strings.ToLower(t.text), rule.positive) {
+			if rule.words != "" || !safeNumber(strings.ToLower(t.text), rule.positive) || rule.small && !smallNumber(t.text) {
 				return "", false
 			}
 			b.WriteString(strings.ToLower(t.text))
@@ -238,7 +241,7 @@ func safeFunction(name string, rule valueRule) bool {
 	case "rgb(", "rgba(", "hsl(", "hsla(":
 		return true
 	case "calc(", "min(", "max(":
-		return !rule.positive
+		return !rule.positive && !rule.small
 	case "linear-gradient(", "radial-gradient(":
 		return rule.gradient
 	}
@@ -261,6 +264,11 @@ func safeNumber(s string, positive bool) bool {
 	}
 	v, err := strconv.ParseFloat(s[:n], 64)
 	return err == nil && v <= 5000 && v >= -5000 && (!positive || v >= 0)
+}
+
+func smallNumber(s string) bool {
+	v, err := strconv.ParseFloat(strings.TrimRight(strings.ToLower(s), "%abcdefghijklmnopqrstuvwxyz"), 64)
+	return err == nil && v >= -100 && v <= 100
 }
 
 // fontString writes the name of a font in our own quotes.

@@ -50,6 +50,7 @@ type textWriter struct {
 	line  Line
 	quote int
 	pre   int
+	flat  int    // cells around that are of one line
 	space bool   // white space is due before the next text
 	href  string // of the link around
 	link  int    // where its text starts in line
@@ -62,6 +63,9 @@ func (w *textWriter) newline() {
 	w.space = false
 	if len(w.line) > 0 {
 		var line Line
+		if len(w.line) == 1 && strings.TrimSpace(w.line[0].Text) == "" { // Outlook's way to leave a line empty
+			w.line = nil
+		}
 		for _, s := range w.line {
 			if s.URL != "" {
 				line = append(line, s)
@@ -105,7 +109,7 @@ func (w *textWriter) text(s string) {
 		w.space = true
 	}
 	joined := strings.ReplaceAll(strings.Join(fields, " "), "\u00a0", " ")
-	if w.space && len(w.line) > 0 {
+	if n := len(w.line); w.space && n > 0 && !strings.HasSuffix(w.line[n-1].Text, "  ") {
 		joined = " " + joined
 	}
 	w.space = htmlSpace(rune(s[len(s)-1]))
@@ -184,13 +188,33 @@ func silent(a atom.Atom) bool {
 }
 
 func (w *textWriter) open(n *html.Node) {
+	if n.DataAtom == atom.Td || n.DataAtom == atom.Th {
+		if len(w.line) > 0 {
+			w.add("  ")
+			w.space = false
+		}
+		if w.flat > 0 || simpleCell(n) {
+			w.flat++
+		}
+		return
+	}
+	if w.flat > 0 && flattened(n) {
+		w.space = true
+		return
+	}
 	switch n.DataAtom {
 	case atom.Br:
 		if len(w.line) == 0 && w.pre == 0 {
 			w.lines = append(w.lines, textLine{quote: w.quote})
 		}
 		w.newline()
-	case atom.P, atom.H1, atom.H2, atom.H3, atom.H4, atom.H5, atom.H6, atom.Table, atom.Dl:
+	case atom.P:
+		if strings.HasPrefix(attr(n, "class"), "Mso") { // Outlook's paragraphs are lines
+			w.newline()
+		} else {
+			w.gap()
+		}
+	case atom.H1, atom.H2, atom.H3, atom.H4, atom.H5, atom.H6, atom.Table, atom.Dl:
 		w.gap()
 	case atom.Ul, atom.Ol:
 		if len(w.items) == 0 {
@@ -214,11 +238,6 @@ func (w *textWriter) open(n *html.Node) {
 		w.gap()
 		w.add("———")
 		w.gap()
-	case atom.Td, atom.Th:
-		if len(w.line) > 0 {
-			w.add("  ")
-			w.space = false
-		}
 	case atom.A:
 		if u, ok := safeLink(attr(n, "href")); ok {
 			if w.space && len(w.line) > 0 {
@@ -238,6 +257,37 @@ func (w *textWriter) open(n *html.Node) {
 	}
 }
 
+// simpleCell says whether a cell of a table is one line: one paragraph at most, and nothing in it that breaks lines.
+func simpleCell(n *html.Node) bool {
+	paragraphs, left := 0, 50
+	var simple func(n *html.Node) bool
+	simple = func(n *html.Node) bool {
+		for c := n.FirstChild; c != nil; c = c.NextSibling {
+			if left--; left < 0 {
+				return false
+			}
+			if c.Type != html.ElementNode {
+				continue
+			}
+			if flattened(c) {
+				if paragraphs++; paragraphs > 1 {
+					return false
+				}
+			} else if c.DataAtom == atom.Br || c.DataAtom == atom.Table || c.DataAtom == atom.Pre || c.DataAtom == atom.Blockquote || c.DataAtom == atom.Hr || blockElement(c.DataAtom) || c.DataAtom == atom.Ul || c.DataAtom == atom.Ol {
+				return false
+			}
+			if !simple(c) {
+				return false
+			}
+		}
+		return true
+	}
+	return simple(n)
+}
+
+// flattened are the elements that don't break the line of a simple cell.
+func flattened(n *html.Node) bool { return n.DataAtom == atom.P || n.DataAtom == atom.Div }
+
 func (w *textWriter) bullet() {
 	depth := len(w.items)
 	mark := "• "
@@ -249,8 +299,22 @@ func (w *textWriter) bullet() {
 }
 
 func (w *textWriter) close(n *html.Node) {
+	if n.DataAtom == atom.Td || n.DataAtom == atom.Th {
+		w.flat = max(w.flat-1, 0)
+		return
+	}
+	if w.flat > 0 && flattened(n) {
+		w.space = true
+		return
+	}
 	switch n.DataAtom {
-	case atom.P, atom.H1, atom.H2, atom.H3, atom.H4, atom.H5, atom.H6, atom.Table, atom.Dl:
+	case atom.P:
+		if strings.HasPrefix(attr(n, "class"), "Mso") { // Outlook's paragraphs are lines
+			w.newline()
+		} else {
+			w.gap()
+		}
+	case atom.H1, atom.H2, atom.H3, atom.H4, atom.H5, atom.H6, atom.Table, atom.Dl:
 		w.gap()
 	case atom.Ul, atom.Ol:
 		w.items = w.items[:len(w.items)-1]

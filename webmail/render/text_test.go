@@ -99,11 +99,13 @@ func TestFlowedText(t *testing.T) {
 func TestTextOfHTML(t *testing.T) {
 	for in, want := range map[string]string{
 		`<p>a<p>b`: "a|b",
-		`<div>a</div><div>b</div>c<br>d<br><br>e`:               "a/b/c/d|e",
-		`a  b` + "\n\t" + `<b>c</b>d <i> e </i>f`:               "a b cd e f",
-		`<ul><li>a<li>b<ul><li>c</ul></ul><ol><li>x<li>y</ol>`:  "• a/• b/  • c|1. x/2. y",
-		`<blockquote>a<blockquote>b</blockquote></blockquote>c`: "1:a|2:b|c",
-		`<table><tr><td>a<td>b<tr><td>c<td>d</table>e`:          "a  b/c  d|e",
+		`<div>a</div><div>b</div>c<br>d<br><br>e`:                                                          "a/b/c/d|e",
+		`a  b` + "\n\t" + `<b>c</b>d <i> e </i>f`:                                                          "a b cd e f",
+		`<ul><li>a<li>b<ul><li>c</ul></ul><ol><li>x<li>y</ol>`:                                             "• a/• b/  • c|1. x/2. y",
+		`<blockquote>a<blockquote>b</blockquote></blockquote>c`:                                            "1:a|2:b|c",
+		`<table><tr><td>a<td>b<tr><td>c<td>d</table>e`:                                                     "a  b/c  d|e",
+		`<table><tr><td><p>a</p><td><div>b</div><tr><td><p>c</p><p>d</p><td>e</table>`:                     "a  b|c|d|e",
+		`<p class=MsoNormal>a<p class=MsoNormal>b<p class=MsoNormal><o:p>&nbsp;</o:p><p class=MsoNormal>c`: "a/b|c",
 		`<pre>a
   b</pre>`: "a/  b",
 		`<a href="https://x.test/">here</a> and <a href="https://x.test/">x.test</a>`: "[here](https://x.test/→x.test) and [x.test](https://x.test/)",
