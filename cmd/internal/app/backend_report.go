@@ -76,7 +76,7 @@ func (b *backend) report(ctx context.Context, id string) (*admin.Report, error) 
 		return nil, fmt.Errorf("what was sent: %w", err)
 	}
 	if b.web.mail != nil {
-		t, err := b.web.mail.Totals(ctx, r.Domain, o.Opened, o.Closed)
+		t, err := b.web.mail.Totals(ctx, r.Domain, o.Opened.Add(-openedLate), o.Closed)
 		if err != nil {
 			return nil, fmt.Errorf("what was read: %w", err)
 		}

@@ -215,7 +215,7 @@ func (a *App) startWeb(ctx context.Context) error {
 		return nil
 	}
 	a.life.run("full text", a.web.mail.Run)
-	a.life.run("hand-over mails", a.newHandOver().run)
+	a.life.run("hand-over mails", a.handovers)
 	open := make(chan struct{})
 	a.life.run("webmail opener", func(ctx context.Context) error {
 		defer close(open)

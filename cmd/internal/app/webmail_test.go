@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,14 @@ func TestReadingInAnOutage(t *testing.T) {
 		return strings.Contains(text, "About Thursday")
 	})
 	until(t, "the page says what is going on", func() bool { return a.picture.Domain("example.test").Down })
+	_, text := fetch(t, c, base+"/m/me/inbox", nil)
+	thread := regexp.MustCompile(`href="(/m/me/inbox/[^"]+)"`).FindStringSubmatch(text)
+	if thread == nil {
+		t.Fatal("the list links to nothing")
+	}
+	if _, text := fetch(t, c, base+thread[1], nil); !strings.Contains(text, "We come at nine.") {
+		t.Errorf("the message isn't shown: %s", text)
+	}
 	other := browser(t, nil, "")
 	form.Set("address", "max@example.test")
 	fetch(t, other, base+"/signin/password", form)
@@ -96,6 +105,16 @@ func TestReadingInAnOutage(t *testing.T) {
 	until(t, "everything is handed over", func() bool {
 		s := a.picture.Domain("example.test")
 		return s.Up && !s.Until.IsZero() && s.Delivered == 1 && s.WritingUntil.Sub(s.Until) == time.Hour && s.ReadingUntil.Sub(s.Until) == 7*24*time.Hour
+	})
+	until(t, "the hand-over mail is at the primary, and only the one", func() bool {
+		if err := a.handOver(t.Context(), "example.test", map[string]bool{}); err != nil {
+			t.Fatal(err)
+		}
+		p, err := a.primary.do("list")
+		if err != nil || p.Count > 2 {
+			t.Fatalf("%+v %v", p, err)
+		}
+		return p.Count == 2 && strings.Contains(p.Messages[1].Subject, "while the mail server was down")
 	})
 	if !a.picture.writing("example.test") || a.picture.writing("elsewhere.test") {
 		t.Error("who may write")

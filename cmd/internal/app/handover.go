@@ -1,0 +1,116 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"restante/spool/index"
+	"restante/webmail/accounts"
+	"restante/webmail/handover"
+)
+
+// When people get their hand-over mail: some minutes after the end of an outage, unless the next one has begun by then, and not any more
+// after a day. With --dev people wait for it.
+const (
+	handoverEvery = 10 * time.Second
+	handoverWait  = 10 * time.Minute
+	handoverDev   = 5 * time.Second
+	handoverLate  = 24 * time.Hour
+)
+
+// openedLate is how much later than its first message an outage may begin: it is opened once that is kept.
+const openedLate = 10 * time.Second
+
+// handovers mails each person, once after each outage, what was done in the webmail. Which node does it is settled by a claim
+// for each mail, so that a node that is killed leaves at most one unwritten.
+func (a *App) handovers(ctx context.Context) error {
+	if a.web.accounts == nil {
+		return nil
+	}
+	if _, err := a.keys.wait(ctx); err != nil {
+		return nil //nolint:nilerr // the node stops
+	}
+	if err := a.spool.CaughtUp(ctx); err != nil {
+		return nil //nolint:nilerr // as above
+	}
+	done := map[string]bool{} // outages whose mails are written
+	t := time.NewTicker(handoverEvery)
+	defer t.Stop()
+	for {
+		c := a.cfg.Load()
+		for i := range c.Domains {
+			if err := a.handOver(ctx, c.Domains[i].Name, done); err != nil && ctx.Err() == nil {
+				a.log.Warn("hand-over mails aren't written yet", "domain", c.Domains[i].Name, "err", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// handOver writes the mails of a domain's last outage if it is time.
+func (a *App) handOver(ctx context.Context, domain string, done map[string]bool) error {
+	wait := handoverWait
+	if a.cfg.Load().Dev {
+		wait = handoverDev
+	}
+	s := a.picture.Domain(domain)
+	if !s.Up || s.Until.IsZero() || time.Since(s.Until) < wait || time.Since(s.Until) > handoverLate {
+		return nil
+	}
+	sum, err := a.index.Summary(ctx, domain)
+	if err != nil || sum.Outage == "" || sum.Open || done[sum.Outage] {
+		return err
+	}
+	o, err := a.index.Outage(ctx, sum.Outage)
+	if err != nil || o.Closed.IsZero() {
+		return err
+	}
+	count := 0
+	for _, p := range a.web.accounts.All() {
+		if p.Domain() != domain || p.Disabled {
+			continue
+		}
+		told, err := a.handOverTo(ctx, p, o)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.Address, err)
+		}
+		if told {
+			count++
+		}
+	}
+	done[o.ID] = true
+	if count > 0 {
+		a.log.Info("hand-over mails are on their way", "outage", o.ID, "people", count)
+	}
+	return nil
+}
+
+// handOverTo writes one person's mail, unless that was done already or there is nothing to tell.
+func (a *App) handOverTo(ctx context.Context, p accounts.Account, o *index.Outage) (bool, error) {
+	own, shared := a.web.accounts.Boxes(p.Address)
+	r, err := handover.Collect(ctx, a.web.mail, p, own, shared, handover.Outage{
+		Since: o.Opened.Add(-openedLate), Until: o.Closed, ReadingUntil: o.Closed.Add(a.cfg.Load().Webmail.ReadingAfter.Std()), URL: a.addrs.Webmail,
+		From: "postmaster@" + o.Domain, Now: time.Now(),
+	})
+	if err != nil || !r.Worth() {
+		return false, err
+	}
+	raw, err := r.Build()
+	if err != nil {
+		return false, err
+	}
+	sum := sha256.Sum256([]byte(o.ID + "\x00" + p.Address))
+	first, err := a.spool.Claim(ctx, "handover-"+hex.EncodeToString(sum[:16]))
+	if err != nil || !first {
+		return false, err
+	}
+	_, err = a.submit.Tell(ctx, p.Address, raw)
+	return err == nil, err
+}
