@@ -23,7 +23,10 @@ func (m *Message) Body() (text, html *Part) {
 }
 
 // section is one stretch of what a message shows: text, HTML, or both saying the same.
-type section struct{ text, html *Part }
+type section struct {
+	text, html *Part
+	said       bool // as text, a section before it says this too
+}
 
 // shown finds what is to be read among the parts, in order.
 func shown(p *Part) []section {
@@ -73,6 +76,9 @@ func alternative(p *Part) []section {
 	}
 	if both.text == nil && both.html == nil {
 		return rest
+	}
+	for i := range rest {
+		rest[i].said = both.text != nil
 	}
 	return append([]section{both}, rest...)
 }

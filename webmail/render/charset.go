@@ -31,6 +31,9 @@ func decodeCharset(b []byte, label string) (text string, odd bool) {
 		}
 		return guess(b), !utf8.Valid(b)
 	case "utf-8", "utf8", "unicode-1-1-utf-8", "utf8mb4", "cp65001":
+		if bytes.Contains(b, []byte("\x1b$B")) && isASCII(b) { // Japanese of before UTF-8
+			return guess(b), true
+		}
 		if utf8.Valid(b) {
 			return string(b), false
 		}

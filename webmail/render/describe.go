@@ -30,6 +30,7 @@ func (p *parser) describe(part *Part, fields Fields, digest bool) {
 	}
 	part.encoding = encoding
 	part.ContentID = strings.Trim(strings.TrimSpace(strings.ToValidUTF8(fields.Get("Content-ID"), "")), "<>")
+	part.location = strings.TrimSpace(fields.Get("Content-Location"))
 	part.Description = cutString(DecodeHeader(fields.Get("Content-Description")), maxNameShown)
 	if part.Type == "message/external-body" {
 		p.note(OddExternalBody, part.ID, params["access-type"])

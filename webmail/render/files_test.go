@@ -254,6 +254,10 @@ func TestImagesWithinHTML(t *testing.T) {
 	if s := string(f.Document); !strings.Contains(s, `<img src="data:image/gif;base64,R0lGODlhAQAB`) || f.Blocked != 0 {
 		t.Errorf("%s", s)
 	}
+	located := strings.NewReplacer("Content-ID: <logo@x>", "Content-Location: logo.gif", "cid:logo@x", "logo.gif").Replace(samples()["related"])
+	if s := string(frame(t, located).Document); !strings.Contains(s, `<img src="data:image/gif;base64,R0lGODlhAQAB`) {
+		t.Errorf("%s", s)
+	}
 	huge := "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x01\x00\x00\x00\x01\x00\x00\x08\x06\x00\x00\x00"
 	for name, octets := range map[string]string{"svg": "<svg/>", "html": "<html>", "huge": huge, "nothing": ""} {
 		if kind := ImageType([]byte(octets)); kind != "" {

@@ -21,11 +21,15 @@ func NewFrame(body, css []byte, o HTMLOptions) Frame {
 	if lang = langTag(lang); lang == "" {
 		lang = "en"
 	}
+	title := oneLine(o.Title)
+	if title == "" {
+		title = "Mail"
+	}
 	var d bytes.Buffer
 	d.WriteString("<!doctype html>\n<html lang=\"" + html.EscapeString(lang) + "\"><head><meta charset=\"utf-8\">")
-	d.WriteString("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>\u200b</title>\n<style>")
+	d.WriteString("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>" + html.EscapeString(title) + "</title>\n<style>")
 	d.Write(sheet)
-	d.WriteString("</style></head>\n<body><div id=\"r\">")
+	d.WriteString("</style></head>\n<body><div id=\"r\" tabindex=\"0\">") // what may have to be scrolled can be by keyboard
 	d.Write(body)
 	d.WriteString("</div></body></html>\n")
 	return Frame{

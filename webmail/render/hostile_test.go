@@ -80,6 +80,9 @@ func checkElement(t testing.TB, name string, n *html.Node) {
 		return
 	}
 	for _, a := range n.Attr {
+		if a.Key == "tabindex" && attr(n, "id") == "r" {
+			continue
+		}
 		if a.Namespace != "" || !slices.Contains(mayHave, a.Key) {
 			t.Errorf("%s: attribute %s of %s", name, a.Key, n.Data)
 		}

@@ -49,7 +49,7 @@ type builder struct {
 	sheet  *sheet
 	height height
 
-	named    map[string]*Part // by Content-ID, and by "/" and file name
+	named    map[string]*Part // by Content-ID, by "/" and file name, by "@" and location
 	refused  map[*Part]bool   // no images
 	images   int64            // octets of images so far
 	elements int

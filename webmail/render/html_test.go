@@ -32,7 +32,7 @@ func frame(t testing.TB, raw string) Frame {
 func inside(t testing.TB, body string) string {
 	t.Helper()
 	d := string(frame(t, htmlMail(body)).Document)
-	_, d, _ = strings.Cut(d, `<div id="r">`)
+	_, d, _ = strings.Cut(d, `<div id="r" tabindex="0">`)
 	d, _, _ = strings.Cut(d, "</div></body></html>")
 	return strings.TrimSuffix(strings.TrimPrefix(d, `<div class="rbody">`), "</div>")
 }

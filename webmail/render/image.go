@@ -51,22 +51,26 @@ func (b *builder) dataURI(octets []byte, most int64) (string, bool) {
 	return "data:" + kind + ";base64," + base64.StdEncoding.EncodeToString(octets), true
 }
 
-// partNamed finds the part that a cid: URL names: by its Content-ID, or by its file name, which some write instead.
+// partNamed finds the part that a URL names: cid: by its Content-ID, or by its file name, which some write instead;
+// any other by its Content-Location.
 func (b *builder) partNamed(src string) *Part {
-	id, ok := cutPrefixFold(src, "cid:")
-	if !ok {
-		return nil
-	}
 	if b.named == nil {
 		b.named, b.refused = map[string]*Part{}, map[*Part]bool{}
 		for _, p := range slices.Backward(leaves(b.m.Root, nil)) {
 			if p.Name != "" {
 				b.named["/"+strings.ToLower(p.Name)] = p
 			}
+			if p.location != "" {
+				b.named["@"+p.location] = p
+			}
 			if p.ContentID != "" {
 				b.named[p.ContentID] = p
 			}
 		}
+	}
+	id, ok := cutPrefixFold(src, "cid:")
+	if !ok {
+		return b.named["@"+src]
 	}
 	id = strings.Trim(id, "<> ")
 	for _, key := range []string{id, unpercent(id), "/" + strings.ToLower(unpercent(id))} {

@@ -70,6 +70,7 @@ type Part struct {
 	Children    []*Part
 
 	params   map[string]string
+	location string // Content-Location (RFC 2557)
 	encoding string // transfer encoding, lower case
 	limits   Limits
 	body     *io.SectionReader // encoded octets

@@ -34,6 +34,8 @@ type HTMLOptions struct {
 	Lang   string // language of the page around, for the words below; "" is "en"
 	Mailto string // where mailto: links lead, with the escaped link appended, e.g. "/write?mailto="; "" leaves them as they are
 
+	Title string // of the document, for screen readers; "" is "Mail"
+
 	// Words shown in the place of what isn't loaded; "" has an English default.
 	ImageBlocked string // "Remote image" before its alt text
 }

@@ -16,6 +16,9 @@ const (
 func (m *Message) Text(ctx context.Context) (Text, error) {
 	var all Text
 	for i, s := range shown(m.Root) {
+		if s.said && !all.empty() {
+			continue
+		}
 		p := s.text
 		t := Text{}
 		if p != nil {

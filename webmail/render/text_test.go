@@ -143,6 +143,19 @@ func TestEmptyTextGivesWayToHTML(t *testing.T) {
 	}
 }
 
+func TestRichFormInSeveralStretches(t *testing.T) {
+	html := "Content-Type: text/html\r\n\r\n"
+	m := message(t, "Content-Type: multipart/alternative; boundary=b\r\n\r\n--b\r\n\r\nall of it\r\n--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n"+html+
+		"<p>all\r\n--c\r\nContent-Type: application/pdf; name=a.pdf\r\n\r\nx\r\n--c\r\n"+html+"<p>of it\r\n--c--\r\n--b--\r\n")
+	if got := written(t, m); got != "all of it" {
+		t.Errorf("text %q", got)
+	}
+	f, err := m.HTML(context.Background(), HTMLOptions{})
+	if err != nil || !strings.Contains(string(f.Document), `<p>all</p></div><div class="rpart"><div class="rbody"><p>of it`) || files(m) != "a.pdf" {
+		t.Errorf("%s %v %s", f.Document[len(baseCSS):], err, files(m))
+	}
+}
+
 func TestPlainForTheIndex(t *testing.T) {
 	m := message(t, samples()["forwarded"])
 	text, names, err := Plain(context.Background(), m, 1000)
