@@ -29,14 +29,14 @@ import (
 //	POST /write/{writing}/undiscard         take back that it was discarded
 func (s *Server) writeRoutes() []route {
 	return []route{
-		{http.MethodGet, "/write", signedIn, s.newWriting},
-		{http.MethodGet, "/write/people", signedIn, s.people},
-		{http.MethodGet, "/write/{writing}", signedIn, s.openWriting},
-		{http.MethodPost, "/write/{writing}", signedIn, s.keepWriting},
-		{http.MethodPost, "/write/{writing}/attach", signedIn, s.attach},
-		{http.MethodGet, "/write/{writing}/file/{id}", signedIn, s.attachedFile},
-		{http.MethodPost, "/write/{writing}/undo", signedIn, s.undoSend},
-		{http.MethodPost, "/write/{writing}/undiscard", signedIn, s.undiscard},
+		{http.MethodGet, "/write", writing, s.newWriting},
+		{http.MethodGet, "/write/people", writing, s.people},
+		{http.MethodGet, "/write/{writing}", writing, s.openWriting},
+		{http.MethodPost, "/write/{writing}", writing, s.keepWriting},
+		{http.MethodPost, "/write/{writing}/attach", writing, s.attach},
+		{http.MethodGet, "/write/{writing}/file/{id}", writing, s.attachedFile},
+		{http.MethodPost, "/write/{writing}/undo", writing, s.undoSend},
+		{http.MethodPost, "/write/{writing}/undiscard", writing, s.undiscard},
 	}
 }
 
@@ -66,8 +66,9 @@ type writePage struct {
 	Confirm     string // what the warnings were about, sent back by "send anyway"
 	WhyNot      string // key of why it can't be sent now, "" if it can
 	Answering   []string
-	FilesLimit  int64 // octets of all attachments
-	FileLimit   int   // how many
+	Elsewhere   string // where an answer goes that doesn't go to who wrote, "" otherwise
+	FilesLimit  int64  // octets of all attachments
+	FileLimit   int    // how many
 }
 
 // sender is an address that may be written from.
@@ -279,7 +280,7 @@ func (s *Server) answering(r *http.Request, v *viewer, box mailbox.Box, thread s
 // boxByID returns the box of the viewer with that address, "" being the own one.
 func boxByID(v *viewer, id string) (mailbox.Box, bool) {
 	if id == "" || id == v.Own.ID {
-		return v.Own, true
+		id = boxMe
 	}
 	return v.box(id)
 }

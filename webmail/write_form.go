@@ -16,7 +16,7 @@ import (
 
 // Bounds of the form on which people write, files aside.
 const (
-	maxField  = 4 << 20 // octets of one field: the text in its longest encoding
+	maxField  = 4 << 20 // octets of all fields together: the text in its longest encoding
 	maxFields = 200     // fields, of which most name attachments
 )
 
@@ -49,7 +49,7 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request, v *viewer, wri
 	if err != nil {
 		return f, fmt.Errorf("%w: %w", errForm, err)
 	}
-	n := 0
+	n, room := 0, maxField
 	for {
 		p, err := parts.NextPart()
 		if err == io.EOF { //nolint:errorlint // wrapped, it says that the form was cut off
@@ -61,7 +61,7 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request, v *viewer, wri
 		if p.FileName() != "" {
 			err = s.takeFile(r.Context(), v, writing, p, values["att"], &f)
 		} else {
-			err = takeField(p, values)
+			err = takeField(p, values, &room)
 		}
 		if err != nil {
 			return f, err
@@ -88,12 +88,13 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request, v *viewer, wri
 	return f, nil
 }
 
-func takeField(p *multipart.Part, values map[string][]string) error {
-	raw, err := io.ReadAll(io.LimitReader(p, maxField+1))
+// takeField reads a field, of at most room octets.
+func takeField(p *multipart.Part, values map[string][]string, room *int) error {
+	raw, err := io.ReadAll(io.LimitReader(p, int64(*room)+1))
 	if err != nil {
 		return fmt.Errorf("%w: %w", errForm, err)
 	}
-	if len(raw) > maxField {
+	if *room -= len(raw); *room < 0 {
 		return errForm
 	}
 	values[p.FormName()] = append(values[p.FormName()], strings.ToValidUTF8(string(raw), "\ufffd"))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"restante/webmail/compose"
@@ -48,8 +49,22 @@ func (s *Server) startFrom(r *http.Request, v *viewer, box mailbox.Box, entry st
 		p.Carry = []carried{{carryWhole, wholeName(m), o.body.Size()}}
 	default:
 		p.Draft.Answers = entry
+		p.Elsewhere = elsewhere(from, start.To)
 	}
 	return nil
+}
+
+// elsewhere returns the first address that an answer goes to when none of them has the domain of who wrote: a habit
+// of those who write under other people's names.
+func elsewhere(o compose.Original, to []compose.Person) string {
+	if len(o.ReplyTo) == 0 || len(o.From) == 0 || len(to) == 0 {
+		return ""
+	}
+	author, why := compose.CleanAddress(o.From[0].Addr)
+	if why != "" || slices.ContainsFunc(to, func(p compose.Person) bool { return compose.Domain(p.Addr) == compose.Domain(author) }) {
+		return ""
+	}
+	return to[0].Addr
 }
 
 // originalOf is what compose needs to know of a message.

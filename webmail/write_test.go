@@ -107,6 +107,17 @@ func TestAnswering(t *testing.T) {
 	}
 }
 
+func TestAnswersThatGoElsewhere(t *testing.T) {
+	r := newWriteRig(t)
+	for replyTo, want := range map[string]bool{"": false, "Reply-To: desk@kunde.example\n": false, "Reply-To: k@freemail.example\n": true} {
+		id := r.received(replyTo+offer, annaAddress)
+		page := r.get(annaAddress, writePath(compose.Reply, "me", id)).Body.String()
+		if strings.Contains(page, "your answer goes to another address than the one it came from: k@freemail.example") != want {
+			t.Errorf("%q: told %v", replyTo, !want)
+		}
+	}
+}
+
 func TestNobodyWritesWithOthersMail(t *testing.T) {
 	r := newWriteRig(t)
 	id := r.received(offer, annaAddress)
