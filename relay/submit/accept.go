@@ -165,14 +165,14 @@ func (s *Service) lookUp(ctx context.Context, w *writing, e *envelope) error {
 	if hour := now.Add(-time.Hour); since.Before(hour) {
 		since = hour
 	}
+	// Only somebody who tries again may find what the index doesn't have yet; a store that can't be read to its end
+	// mustn't keep all others from sending.
+	s.sync(ctx)
 	return s.find(ctx, w, index.Filter{From: e.from.String(), Since: since})
 }
 
-// find fills in what the index knows of a writing, with the ledger read to its end.
+// find fills in what the index knows of a writing.
 func (s *Service) find(ctx context.Context, w *writing, fits index.Filter) error {
-	if err := s.o.Spool.Sync(ctx); err != nil {
-		return err
-	}
 	var entries []*spool.Entry
 	own := false // by the account itself: a copy names the mailbox that it is for
 	err := s.eachEntry(ctx, fits, func(entry *spool.Entry, pairs []spool.Pair) error {

@@ -26,6 +26,9 @@ func (s *Service) Undo(ctx context.Context, account, writing string) error {
 	}
 	defer w.end()
 	if !w.kept {
+		if err := s.o.Spool.Sync(ctx); err != nil {
+			return &NotNow{Why: WhyStore, Err: err}
+		}
 		if err := s.find(ctx, w, index.Filter{Since: time.Now().Add(-MaxDelay - time.Hour)}); err != nil {
 			return &NotNow{Why: WhyStore, Err: err}
 		}
