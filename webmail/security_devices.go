@@ -134,11 +134,13 @@ type readyData struct {
 
 // ready tells what to do on a bad day.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
-	s.page(w, r, http.StatusOK, "security-ready", s.readyData(r))
-}
-
-func (s *Server) readyData(r *http.Request) readyData {
-	return readyData{Host: r.Host, Until: s.wordsOf(r).Day(time.Now().Add(factor.Term), zoneOf(r)), Term: int(otherTerm / time.Minute)}
+	devices := s.o.SignIn.Factors.Devices(viewerOf(r.Context()).Account.Address)
+	if len(devices) == 0 {
+		http.Redirect(w, r, "/security", http.StatusSeeOther)
+		return
+	}
+	// It was made or used a moment ago, so it comes first.
+	s.page(w, r, http.StatusOK, "security-ready", readyData{Host: r.Host, Until: s.wordsOf(r).Day(devices[0].Until, zoneOf(r))})
 }
 
 // otherDevice makes a link, shown as a QR code, by which another device of the same person gets ready.
@@ -152,7 +154,7 @@ func (s *Server) otherDevice(w http.ResponseWriter, r *http.Request) {
 		s.securityFailed(w, r, "device", err)
 		return
 	}
-	d := s.readyData(r)
+	d := readyData{Host: r.Host, Term: int(otherTerm / time.Minute)}
 	scheme := "https://"
 	if !s.o.Secure {
 		scheme = "http://"

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -228,6 +229,7 @@ func TestSignInLooks(t *testing.T) {
 		{"sessions", "/security/sessions", nil},
 		{"activity", "/activity", nil},
 	}
+	axe := true
 	look := func(view chrome.View, p *chrome.Page, pages []page) {
 		for _, one := range pages {
 			p.Forget()
@@ -236,7 +238,9 @@ func TestSignInLooks(t *testing.T) {
 				one.do(p)
 			}
 			p.Screenshot(one.name)
-			p.NoViolations(one.name)
+			if axe {
+				p.NoViolations(one.name)
+			}
 			for _, e := range p.Errors() {
 				if !strings.Contains(e, "status of 40") {
 					t.Errorf("%s (%s): %s", one.name, view.Name, e)
@@ -247,7 +251,11 @@ func TestSignInLooks(t *testing.T) {
 			}
 		}
 	}
-	for _, view := range chrome.Views() {
+	views := chrome.Views()
+	if os.Getenv("RESTANTE_SCREENSHOTS") == "" {
+		views = []chrome.View{chrome.Phone(), chrome.Desktop().InDark()} // both sizes and both themes are enough to find faults
+	}
+	for _, view := range views {
 		p := b.Page(t, view)
 		r.outage()
 		look(view, p, out)
@@ -258,6 +266,7 @@ func TestSignInLooks(t *testing.T) {
 		r.signIn(p, base, doorAnna)
 		look(view, p, in)
 	}
+	axe = false // the same pages, with longer words
 	for _, lang := range []string{"de", "fr", "ja"} {
 		view := chrome.Phone()
 		view.Language, view.Name = lang, "phone-"+lang

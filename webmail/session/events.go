@@ -80,14 +80,11 @@ func (s *Sessions) started(ev *spool.Event, id string, now time.Time) {
 }
 
 func (s *Sessions) endAll(ev *spool.Event) {
-	marks := s.all[ev.Address]
-	m := mark{ev.Time, text(ev, "except")}
-	for _, have := range marks {
-		if have == m {
-			return
-		}
+	if s.all[ev.Address] == nil {
+		s.all[ev.Address] = map[string]time.Time{}
 	}
-	s.all[ev.Address] = append(marks, m)
+	except := text(ev, "except")
+	s.all[ev.Address][except] = later(s.all[ev.Address][except], ev.Time)
 }
 
 // remember keeps from which networks the account signed in.
@@ -116,13 +113,12 @@ func (s *Sessions) sweep(now time.Time) {
 		}
 	}
 	for account, marks := range s.all {
-		keep := marks[:0]
-		for _, m := range marks {
-			if now.Sub(m.at) <= s.o.Limits.Absolute+time.Hour {
-				keep = append(keep, m)
+		for except, at := range marks {
+			if now.Sub(at) > s.o.Limits.Absolute+time.Hour {
+				delete(marks, except)
 			}
 		}
-		if s.all[account] = keep; len(keep) == 0 {
+		if len(marks) == 0 {
 			delete(s.all, account)
 		}
 	}

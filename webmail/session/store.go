@@ -23,21 +23,16 @@ type Sessions struct {
 	o  Options
 	mu sync.Mutex
 	// What is past its term is dropped by sweep; swept is when it last ran.
-	live  map[string]*state          // by id
-	ended map[string]time.Time       // ids of sessions that were ended, and when that may be forgotten
-	all   map[string][]mark          // by account: all sessions begun by then are ended
-	known map[string]map[string]stay // by account, network: where sign-ins succeeded
+	live  map[string]*state               // by id
+	ended map[string]time.Time            // ids of sessions that were ended, and when that may be forgotten
+	all   map[string]map[string]time.Time // by account, by the session that stays: all others begun by then are ended
+	known map[string]map[string]stay      // by account, network: where sign-ins succeeded
 	swept time.Time
 }
 
 type state struct {
 	Session
 	noted time.Time // Seen as the ledger has it
-}
-
-type mark struct {
-	at     time.Time
-	except string
 }
 
 type stay struct{ last time.Time }
@@ -49,7 +44,7 @@ func New(o Options) *Sessions {
 	o.Limits.Absolute = cmp.Or(o.Limits.Absolute, d.Absolute)
 	o.Limits.Each = cmp.Or(o.Limits.Each, d.Each)
 	o.Limits.SeenNote = cmp.Or(o.Limits.SeenNote, d.SeenNote)
-	return &Sessions{o: o, live: map[string]*state{}, ended: map[string]time.Time{}, all: map[string][]mark{}, known: map[string]map[string]stay{}}
+	return &Sessions{o: o, live: map[string]*state{}, ended: map[string]time.Time{}, all: map[string]map[string]time.Time{}, known: map[string]map[string]stay{}}
 }
 
 // Start signs in: it keeps the session (its ID, Started, Seen and Until are set here) and returns the token for
@@ -134,8 +129,8 @@ func (s *Sessions) good(st *state, now time.Time) bool {
 	if _, gone := s.ended[st.ID]; gone {
 		return false
 	}
-	for _, m := range s.all[st.Account] {
-		if !st.Started.After(m.at) && st.ID != m.except {
+	for except, at := range s.all[st.Account] {
+		if !st.Started.After(at) && st.ID != except {
 			return false
 		}
 	}
@@ -191,7 +186,15 @@ func (s *Sessions) EndAll(ctx context.Context, account, except, by, reason strin
 	if except != "" {
 		data["except"] = except
 	}
-	return s.record(ctx, event(account, by, time.Now().UTC(), data))
+	now := time.Now().UTC()
+	evs := []spool.Event{event(account, by, now, data)}
+	// Those that are known here are named too: the clock of the node that began one may be ahead.
+	for _, one := range s.List(account) {
+		if one.ID != except {
+			evs = append(evs, endEvent(account, one.ID, by, reason, now))
+		}
+	}
+	return s.record(ctx, evs...)
 }
 
 // Known says whether the account has signed in from the network of addr, or is signed in there, within Limits.Absolute.
