@@ -12,12 +12,10 @@ import (
 	"restante/webmail/handover"
 )
 
-// When people get their hand-over mail: some minutes after the end of an outage, unless the next one has begun by then, and not any more
-// after a day. With --dev people wait for it.
+// When people get their hand-over mail is [webmail] handover_after; how often that is looked at, and after how long nobody is told
+// any more.
 const (
-	handoverEvery = 10 * time.Second
-	handoverWait  = 10 * time.Minute
-	handoverDev   = 5 * time.Second
+	handoverEvery = 5 * time.Second
 	handoverLate  = 24 * time.Hour
 )
 
@@ -56,10 +54,7 @@ func (a *App) handovers(ctx context.Context) error {
 
 // handOver writes the mails of a domain's last outage if it is time.
 func (a *App) handOver(ctx context.Context, domain string, done map[string]bool) error {
-	wait := handoverWait
-	if a.cfg.Load().Dev {
-		wait = handoverDev
-	}
+	wait := a.cfg.Load().Webmail.HandoverAfter.Std()
 	s := a.picture.Domain(domain)
 	if !s.Up || s.Until.IsZero() || time.Since(s.Until) < wait || time.Since(s.Until) > handoverLate {
 		return nil

@@ -43,6 +43,7 @@ func LoadDev(f Flags, primary string) (*Config, error) {
 	c.Webmail.TLS, c.Webmail.Hostnames = "behind-proxy", []string{"localhost", "127.0.0.1"} // plain http on loopback
 	c.Smarthost.TLS = "none"                                                                // app puts in where the stand-in listens
 	c.Store.MinFree = 50 * MB
+	c.Webmail.HandoverAfter = dur(5 * time.Second) // people wait for it
 	c.Replay.RetryMin = dur(2 * time.Second)
 	for i := range c.Domains {
 		c.Domains[i].ProbeInterval = dur(2 * time.Second)

@@ -32,6 +32,7 @@ type Webmail struct {
 	Contact         string   `toml:"contact"`
 	ReadingAfter    Duration `toml:"reading_after" min:"0s" max:"90d"`
 	WritingAfter    Duration `toml:"writing_after" min:"0s" max:"90d"`
+	HandoverAfter   Duration `toml:"handover_after" min:"0s" max:"12h"`
 	LearnedPassword string   `toml:"learned_password" enum:"off,imap,submission"`
 	LearnedFor      Duration `toml:"learned_for" min:"1d" max:"365d"`
 
@@ -70,7 +71,8 @@ const letsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
 func webmailDefaults() Webmail {
 	return Webmail{
 		TLS: "acme", ACMECA: letsEncrypt, MaxConnections: 2000,
-		ReadingAfter: dur(7 * 24 * time.Hour), WritingAfter: dur(time.Hour), LearnedPassword: "off", LearnedFor: dur(30 * 24 * time.Hour),
+		ReadingAfter: dur(7 * 24 * time.Hour), WritingAfter: dur(time.Hour),
+		HandoverAfter: dur(10 * time.Minute), LearnedPassword: "off", LearnedFor: dur(30 * 24 * time.Hour),
 	}
 }
 
