@@ -203,9 +203,6 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) {
 		s.note(r, v.Account.Address, "sign-out", nil)
 	}
 	s.setCookie(w, sessionCookie, "", 0)
-	if s.o.Secure {
-		w.Header().Set("Clear-Site-Data", `"cache"`)
-	}
 	to := "/signin"
 	if r.Header.Get("HX-Request") == "true" {
 		w.Header().Set("HX-Redirect", to)
