@@ -98,7 +98,7 @@ func (s *Server) subjectOf(r *http.Request, v *viewer, entry string) string {
 	if entry == "" {
 		return ""
 	}
-	for _, b := range v.boxes() {
+	for _, b := range v.readable() {
 		if item, err := s.o.Mail.Item(r.Context(), b, entry); err == nil {
 			return item.Subject
 		}

@@ -114,7 +114,7 @@ func (s *Server) rail(r *http.Request, v *viewer) rail {
 	if out.MayWrite, why = s.mayWrite(r, v); !out.MayWrite {
 		out.WhyNot = t.T("common.why." + why)
 	}
-	for _, b := range v.boxes() {
+	for _, b := range v.readable() {
 		out.Boxes = append(out.Boxes, s.railBox(r, v, t, b, out.Box, folder))
 	}
 	return out

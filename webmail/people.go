@@ -30,7 +30,7 @@ func (s *Server) people(w http.ResponseWriter, r *http.Request) {
 		s.json(w, r, http.StatusOK, []completion{})
 		return
 	}
-	seen, err := s.o.Mail.People(r.Context(), v.boxes(), q, 2*completions)
+	seen, err := s.o.Mail.People(r.Context(), v.readable(), q, 2*completions)
 	if err != nil {
 		s.fail(w, r, err)
 		return

@@ -16,8 +16,10 @@ const (
 	// signedIn: whoever has a session; without one, pages redirect to the sign-in and come back.
 	// The handler acts for viewerOf alone.
 	signedIn
+	// writing: signed in, and a box of the viewer's can still be read.
+	writing
 	// inBox: signed in, and {box} in the pattern is a box of the viewer; anything else is "not found",
-	// whether or not such a box exists. The handler takes the box from boxOf.
+	// whether or not such a box exists; one that was closed after its outage says so. The handler takes the box from boxOf.
 	inBox
 )
 
@@ -51,7 +53,7 @@ func (s *Server) mux(routes []route) (*http.ServeMux, error) {
 			return nil, fmt.Errorf("webmail: route %s has the method %q: GET and POST are what forms can do", r.Pattern, r.Method)
 		case r.Handler == nil:
 			return nil, fmt.Errorf("webmail: route %s %s has no handler", r.Method, r.Pattern)
-		case r.Access != public && r.Access != signedIn && r.Access != inBox:
+		case r.Access != public && r.Access != signedIn && r.Access != writing && r.Access != inBox:
 			return nil, fmt.Errorf("webmail: route %s %s has no access rule", r.Method, r.Pattern)
 		case boxed != (r.Access == inBox):
 			return nil, fmt.Errorf("webmail: route %s %s: the rule inBox and {box} in the pattern go together", r.Method, r.Pattern)
@@ -83,6 +85,7 @@ func (s *Server) guard(rt route) http.Handler {
 			return
 		}
 		if v != nil {
+			v.Closed = s.closedBoxes(v)
 			r = r.WithContext(withViewer(r.Context(), v))
 		}
 		if rt.Access == public {
@@ -93,10 +96,14 @@ func (s *Server) guard(rt route) http.Handler {
 			s.askToSignIn(w, r)
 			return
 		}
+		if rt.Access == writing && len(v.readable()) == 0 {
+			s.problem(w, r, http.StatusForbidden, "closed")
+			return
+		}
 		if rt.Access == inBox {
 			b, ok := v.box(r.PathValue("box"))
 			if !ok {
-				s.notFound(w, r)
+				s.noBox(w, r, v)
 				return
 			}
 			r = r.WithContext(withBox(r.Context(), b))

@@ -21,6 +21,7 @@ type viewer struct {
 	Session session.Session
 	Own     mailbox.Box
 	Shared  []mailbox.Box
+	Closed  []string       // IDs of boxes that can't be read any more, see readingOver
 	Lang    string         // of the page: the account's choice, else the browser's wish
 	Zone    *time.Location // of the page's times
 }
@@ -43,6 +44,15 @@ func (v *viewer) box(name string) (mailbox.Box, bool) {
 	if v == nil {
 		return mailbox.Box{}, false
 	}
+	b, ok := v.named(name)
+	if !ok || slices.Contains(v.Closed, b.ID) {
+		return mailbox.Box{}, false
+	}
+	return b, true
+}
+
+// named is box for boxes that are closed too.
+func (v *viewer) named(name string) (mailbox.Box, bool) {
 	if name == boxMe {
 		return v.Own, true
 	}
@@ -51,6 +61,11 @@ func (v *viewer) box(name string) (mailbox.Box, bool) {
 		return mailbox.Box{}, false
 	}
 	return v.Shared[i], true
+}
+
+// readable returns those of the boxes that can be read now.
+func (v *viewer) readable() []mailbox.Box {
+	return slices.DeleteFunc(v.boxes(), func(b mailbox.Box) bool { return slices.Contains(v.Closed, b.ID) })
 }
 
 // boxes returns all boxes that the viewer may read, the own one first.
