@@ -10,6 +10,9 @@ import (
 	"restante/webmail/words"
 )
 
+// eventsPattern is the route of event streams.
+const eventsPattern = "/events"
+
 // baseRoutes are those that belong to no page in particular.
 func (s *Server) baseRoutes() []route {
 	return []route{
@@ -18,7 +21,7 @@ func (s *Server) baseRoutes() []route {
 		{http.MethodGet, "/favicon.ico", public, s.favicon},
 		{http.MethodGet, "/robots.txt", public, s.robots},
 		{http.MethodGet, "/help", signedIn, s.help},
-		{http.MethodGet, "/events", signedIn, s.events},
+		{http.MethodGet, eventsPattern, signedIn, s.events},
 		{http.MethodGet, "/state", signedIn, s.state},
 	}
 }

@@ -49,6 +49,7 @@ type messageView struct {
 	State, StateKind         string
 	Outcomes                 []outcomeView
 	Opened                   *opened // nil while it is a line
+	Failed                   bool    // it can't be read at this moment
 }
 
 // outcomeView says how one recipient of a sent message stands.
@@ -85,9 +86,12 @@ func (s *Server) reader(r *http.Request, p place, q mailbox.Query, thread string
 		view.Trashed = view.Trashed || it.Trashed
 		if open[it.Entry] {
 			if m.Opened, err = s.openedItem(r, p.name, p.box, it); err != nil {
-				return nil, err
-			}
-			if it.Unread {
+				if r.Context().Err() != nil {
+					return nil, err
+				}
+				s.o.Log.Error("webmail: a message can't be read", "entry", it.Entry, "err", err)
+				m.Failed = true // the others can be
+			} else if it.Unread {
 				seen = append(seen, it.Entry)
 			}
 		}

@@ -125,6 +125,9 @@ func (s *Server) execute(b *bytes.Buffer, t *template.Template, r *http.Request,
 		blocks = []string{"title-element", "reader", "elsewhere"}
 	case "list":
 		blocks = []string{"list", "elsewhere"}
+		if r.PathValue("thread") == "" {
+			blocks = append([]string{"title-element"}, blocks...) // how many are unread
+		}
 	case "lines":
 		blocks = []string{"elsewhere"}
 	}

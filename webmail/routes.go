@@ -58,7 +58,7 @@ func (s *Server) mux(routes []route) (*http.ServeMux, error) {
 		case boxed != (r.Access == inBox):
 			return nil, fmt.Errorf("webmail: route %s %s: the rule inBox and {box} in the pattern go together", r.Method, r.Pattern)
 		}
-		if err := handle(mux, r.Method+" "+r.Pattern, s.guard(r)); err != nil {
+		if err := handle(mux, r.Method+" "+r.Pattern, s.metrics.measured(r.Pattern, s.guard(r))); err != nil {
 			return nil, err
 		}
 	}

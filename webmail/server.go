@@ -27,7 +27,8 @@ type Server struct {
 	only     only          // the domain of all accounts
 	failures failures      // failed sign-ins that were noted
 	views    chan struct{} // one for each message that is being taken apart
-	undoable recentDrafts  // what can be taken back
+	metrics  *metrics
+	undoable recentDrafts // what can be taken back
 
 	// viewer says who asks: nil for nobody. It is the only door: all rules build on what it returns.
 	viewer func(*http.Request) (*viewer, error)
@@ -45,11 +46,14 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{o: o, views: make(chan struct{}, parallelViews)}
 	s.streams.limits(o.Limits)
+	var err error
+	if s.metrics, err = newMetrics(o.Metrics); err != nil {
+		return nil, fmt.Errorf("webmail: %w", err)
+	}
 	s.viewer = func(*http.Request) (*viewer, error) { return nil, nil }
 	if !o.SignIn.missing() {
 		s.viewer = s.viewerFrom
 	}
-	var err error
 	if s.assets, err = loadAssets(ui.Files); err != nil {
 		return nil, fmt.Errorf("webmail: %w", err)
 	}

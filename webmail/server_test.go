@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"restante/webmail/ui"
 )
 
@@ -262,5 +264,32 @@ func TestZones(t *testing.T) {
 		if got := zoneOf(req).String(); got != want {
 			t.Errorf("tz=%.20s: %s, want %s", cookie, got, want)
 		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	r := newRig(t)
+	o, reg := r.options(slog.New(slog.DiscardHandler)), prometheus.NewRegistry()
+	o.Metrics = reg
+	s, err := New(o)
+	must(t, err)
+	for _, path := range []string{"/robots.txt", "/robots.txt", "/help", "/nothing"} {
+		s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil))
+	}
+	all, err := reg.Gather()
+	must(t, err)
+	got := map[string]float64{}
+	for _, f := range all {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "restante_webmail_requests_total" {
+				got[m.GetLabel()[1].GetValue()+" "+m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+			}
+		}
+	}
+	if len(got) != 2 || got["/robots.txt 200"] != 2 || got["/help 303"] != 1 {
+		t.Errorf("counted %v", got)
+	}
+	if _, err := New(o); err == nil {
+		t.Error("two servers count under the same names")
 	}
 }

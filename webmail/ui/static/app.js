@@ -179,8 +179,19 @@
       reader.dataset.seen = reader.dataset.path;
       reader.scrollTop = 0;
       mark(reader.dataset.thread);
+      // Those who hear the page go on reading there.
+      const title = $(".title", reader);
+      if (title && at && at.id !== "list") { title.tabIndex = -1; title.focus({ preventScroll: true }); }
+      last = reader.dataset.thread;
+    } else if (!reader && last) {
+      const row = rows().find(r => r.dataset.thread === last), active = document.activeElement;
+      if (row && (!active || active === document.body)) $("a.open", row).focus({ preventScroll: true });
+      last = null;
     }
   });
+  let last = null;
+  // The browser's own way back brings whole pages, whose frames are new.
+  for (const name of ["htmx:historyRestore", "htmx:historyCacheMissLoad"]) document.addEventListener(name, () => setTimeout(() => settle(document), 0));
   // What is done in the list leaves what is read beside it open.
   document.addEventListener("htmx:configRequest", e => {
     if (e.detail.elt.matches(".rows-form") && !new URLSearchParams(location.search).has("after")) e.detail.parameters.back = location.pathname + location.search;
@@ -222,7 +233,11 @@
     stream.onopen = () => { if (opened) refresh(); opened = true; };
     stream.addEventListener("mail", refresh);
     stream.addEventListener("lines", refresh);
-    stream.addEventListener("out", () => { stream.close(); location.reload(); });
+    stream.addEventListener("out", () => {
+      stream.close();
+      if (document.body.dataset.page === "write") say(document.body.dataset.failed); // what is being written stays to be seen
+      else location.reload();
+    });
     stream.onerror = () => { if (stream.readyState === EventSource.CLOSED) { stream.close(); setTimeout(listen, 60000); } };
   }
   document.addEventListener("visibilitychange", () => { if (!document.hidden && stale) refresh(); });
