@@ -120,7 +120,7 @@ func newSendingSwitch(c *command, stop bool) *cobra.Command {
 	if stop {
 		cmd.Use, cmd.Short = "stop [<account>]", "Stop an account, or everybody"
 		cmd.Long = `Stop an account, or with --all everybody: nothing more can be sent, and what waits stays where it is, on every node
-and until it is allowed again. Nothing is deleted; see it with: restante queue list --domain "` + spool.Smarthost + `"`
+and until it is allowed again. Nothing is deleted; see it with: restante queue list --written --state pending`
 		cmd.Example = "  restante sending stop anna@example.com --reason phished\n  restante sending stop --all"
 		cmd.Flags().StringVar(&r.Reason, "reason", "", "why, for the other admins")
 		cmd.Flags().BoolVarP(&yes, "yes", "y", false, "with --all: don't ask")
