@@ -288,14 +288,23 @@ func (s *Store) draft(ctx context.Context, account, writing string) (*loadedItem
 	return loaded[n], err
 }
 
-// DiscardDraft gives a piece of writing up. Flag with Trashed false takes that back.
+// DiscardDraft gives a piece of writing up, here at once, and in the ledger when it returns, or soon if that can't be written now. Flag
+// with Trashed false takes it back.
 func (s *Store) DiscardDraft(ctx context.Context, account, writing string) error {
 	account = canonical(account)
 	l, err := s.draft(ctx, account, writing)
 	if err != nil {
 		return err
 	}
-	return s.note(ctx, []spool.Event{s.flagEvent(account, account, l.id, map[string]any{markNames[markDiscarded]: true})})
+	ev := s.flagEvent(account, account, l.id, map[string]any{markNames[markDiscarded]: true})
+	if err := s.applyNoted(ctx, []spool.Event{ev}); err != nil {
+		return err
+	}
+	if err := s.o.Record(ctx, ev); err != nil {
+		s.log.Debug("a discarded draft is noted later", "err", err)
+		s.o.Note(ev)
+	}
+	return nil
 }
 
 // Answering returns who has a draft that answers a conversation of the box, written from that box, the latest first.

@@ -86,7 +86,17 @@ func (s *Store) note(ctx context.Context, evs []spool.Event) error {
 	if len(evs) == 0 {
 		return nil
 	}
+	if err := s.applyNoted(ctx, evs); err != nil {
+		return err
+	}
+	s.o.Note(evs...)
+	return nil
+}
+
+// applyNoted applies events that are on their way to the ledger.
+func (s *Store) applyNoted(ctx context.Context, evs []spool.Event) error {
 	s.writing.Lock()
+	defer s.writing.Unlock()
 	_, err := s.change(ctx, func(t *txn) error {
 		for i := range evs {
 			ev := &evs[i]
@@ -108,12 +118,7 @@ func (s *Store) note(ctx context.Context, evs []spool.Event) error {
 		}
 		return t.settleWritings()
 	})
-	s.writing.Unlock()
-	if err != nil {
-		return err
-	}
-	s.o.Note(evs...)
-	return nil
+	return err
 }
 
 // noteAgain notes events of before that haven't come back with the ledger: the process that noted them was killed. The same

@@ -338,3 +338,29 @@ func TestSentOutcomes(t *testing.T) {
 		t.Errorf("max has %v", ids)
 	}
 }
+
+// TestRealText: what webmail/render makes of a message is found.
+func TestRealText(t *testing.T) {
+	n := startNode(t, mem.New(), t.TempDir(), nil)
+	anna := own("anna@a.test")
+	raw := "From: =?utf-8?q?J=C3=BCrgen?= <j@x.test>\r\nSubject: Angebot\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" +
+		"--b\r\nContent-Type: text/html; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n<p>Die Gr=F6=DFe ist <b>gut</b>.<script>evil()</script></p>\r\n" +
+		"--b\r\nContent-Type: application/pdf\r\nContent-Disposition: attachment; filename=\"Rechnung 7.pdf\"\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--b--\r\n"
+	id := n.append(&spool.Entry{Kind: spool.Held, From: "j@x.test", Rcpts: []spool.Recipient{{Address: "anna@a.test", Domain: "a.test"}},
+		Summary: spool.Summary{From: "Jürgen <j@x.test>", Subject: "Angebot"}}, raw)
+	if _, err := n.s.readTexts(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for q, found := range map[string]bool{"größe": true, "GROSSE": true, "rechn": true, `"ist gut"`: true, "has:attachment from:jurgen": true, "evil": false, "has:attachment evil": false} {
+		sr, err := ParseSearch(q, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := mustList(t, n.s, Query{Box: anna, Search: sr}); (len(p.Items) == 1) != found {
+			t.Errorf("%q: %d found", q, len(p.Items))
+		}
+	}
+	if it, err := n.s.Item(t.Context(), anna, id); err != nil || it.Attachments != 1 || it.Snippet != "Die Größe ist gut." {
+		t.Errorf("%+v, %v", it, err)
+	}
+}

@@ -481,8 +481,8 @@ func TestConversations(t *testing.T) {
 		mail(2, "s@x.test", "Anna <anna@a.test>", "Re: Plan", "<3@x>", ""),    // an answer that names nothing: to what was sent
 		mail(3, "t@x.test", "anna@a.test", "Re: Plan", "<4@x>", ""),           // of somebody else
 		mail(4, "s@x.test", "anna@a.test", "quite another", "<5@x>", "<2@a>"), // an answer by name
-		mail(5, "u@x.test", "anna@a.test", "late", "<7@x>", "<6@x>"),          // two answers to what isn't here
-		mail(6, "v@x.test", "anna@a.test", "late", "<8@x>", "<6@x>"),
+		mail(5, "u@x.test", "anna@a.test", "late", "<7@x> (added by a relay)", "<6@x>"),          // an answer to what isn't here, and one to it
+		mail(6, "v@x.test", "anna@a.test", "late", "<8@x>", "<7@x>"),
 	))
 	var got []string
 	for _, it := range mustList(t, s, Query{Box: box, Folder: Inbox}).Items {

@@ -138,6 +138,9 @@ func (e *entry) nodes() []int64 {
 		}
 	}
 	if id := e.data.MessageID; id != "" {
+		if alone := spool.Refs(id, ""); alone != "" { // without a comment beside it
+			id = alone
+		}
 		add("id", strings.TrimSpace(id))
 	}
 	refs := strings.Fields(e.refs)
