@@ -95,6 +95,9 @@ func linkHint(text, link string) string {
 		}
 		host = domain
 	}
+	if !strings.ContainsAny(text, ".。．｡․") {
+		return ""
+	}
 	// http://bank.example@evil.example: what comes before the @ is no place.
 	named := hostPattern.FindAllString(strings.ToLower(text), 20)
 	for _, n := range named {

@@ -16,7 +16,7 @@ func loads() []string {
 		`<video><source src="URL.mp4"><track src="URL.vtt" default></video>`,
 		`<link rel=stylesheet href="URL.css"><link rel="alternate stylesheet" href="URL.css">`,
 		`<link rel=preload as=image href="URL.png"><link rel=prefetch href="URL"><link rel=prerender href="URL">`,
-		`<link rel=dns-prefetch href="//hostile.invalid"><link rel=preconnect href="//hostile.invalid"><link rel=modulepreload href="URL.js">`,
+		`<link rel=dns-prefetch href="//hostile.invalid"><link rel=preconnect href="https://hostile.invalid"><link rel=modulepreload href="URL.js">`,
 		`<link rel=icon href="URL.ico"><link rel=manifest href="URL.json"><link rel="apple-touch-icon" href="URL.png">`,
 		`<html manifest="URL.appcache"><head profile="URL"><body background="URL.png">`,
 		`<table background="URL.png"><tr background="URL.png"><td background="URL.png">x<th background="URL.png"></table>`,
