@@ -329,3 +329,27 @@ func TestReadersSeeWhoIsAnswering(t *testing.T) {
 	hasNot(t, "anna's page", r.client("anna@example.test").get(path).body, "I answer")
 	hasNot(t, "max's own page", r.client("max@example.test").get(path).body, "is writing an answer")
 }
+
+// TestOneMessageCantBeRead: the rest of its conversation can.
+func TestOneMessageCantBeRead(t *testing.T) {
+	r := newRig(t)
+	ids := r.deliver(sampleMail(time.Now())...)
+	r.until("texts are read", "anna@example.test", func() bool {
+		n, err := r.mail.Progress(t.Context())
+		return err == nil && n == 0
+	})
+	r.log.quiet.Store(true)
+	r.lost.Store(ids[1])
+	page := r.client("anna@example.test").get("/m/me/inbox/" + ids[4])
+	if page.status != http.StatusOK {
+		t.Fatalf("the conversation answers %d", page.status)
+	}
+	has(t, "conversation", page.body, "can&#39;t be read right now", "offer-2026-11.pdf")
+	it, err := r.mail.Item(t.Context(), r.box("anna@example.test"), ids[1])
+	if err != nil || !it.Unread {
+		t.Errorf("what couldn't be read counts as read: %v", err)
+	}
+	if got := r.client("anna@example.test").get("/m/me/message/" + ids[1]); got.status != http.StatusInternalServerError {
+		t.Errorf("by itself it answers %d", got.status)
+	}
+}

@@ -3,6 +3,7 @@ package webmail
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -93,6 +94,7 @@ type rig struct {
 	now      time.Time // zero: the real one
 	signIn   SignIn
 	log      *testLog
+	lost     atomic.Value // the id of an entry that can't be fetched
 }
 
 func newRig(t testing.TB) *rig {
@@ -106,7 +108,7 @@ func newRig(t testing.TB) *rig {
 	r.spool, err = spool.Open(ctx, spool.Options{Store: mem.New(), DataDir: dir, Node: "n1", Log: slog.New(slog.DiscardHandler),
 		Limits: spool.Limits{MinFree: -1, LazyWait: 20 * time.Millisecond, GatherWait: time.Millisecond}})
 	must(t, err)
-	r.mail, err = mailbox.Open(filepath.Join(dir, "webmail.db"), mailbox.Options{Fetch: r.spool.Fetch, Append: r.spool.Append, Record: r.spool.Record,
+	r.mail, err = mailbox.Open(filepath.Join(dir, "webmail.db"), mailbox.Options{Fetch: r.fetch, Append: r.spool.Append, Record: r.spool.Record,
 		Note: r.spool.Note, TempDir: dir, Log: log})
 	must(t, err)
 	ring, err := secret.NewKeyring(secret.NewKey())
@@ -152,6 +154,14 @@ func (r *rig) options(log *slog.Logger) Options {
 			}
 			return r.now
 		}}
+}
+
+// fetch is the spool's, but for what is lost.
+func (r *rig) fetch(ctx context.Context, id string, loc spool.Location) (*spool.Entry, *spool.Body, error) {
+	if r.lost.Load() == id {
+		return nil, nil, errors.New("the store is down")
+	}
+	return r.spool.Fetch(ctx, id, loc)
 }
 
 // viewer signs whoever names an account in.
