@@ -478,10 +478,10 @@ func TestConversations(t *testing.T) {
 	apply(t, s, m.mail(
 		mail(0, "s@x.test", "anna@a.test", "Plan", "<1@x>", ""), // began elsewhere: nothing ties it to what has the same subject
 		sent,
-		mail(2, "s@x.test", "Anna <anna@a.test>", "Re: Plan", "<3@x>", ""),    // an answer that names nothing: to what was sent
-		mail(3, "t@x.test", "anna@a.test", "Re: Plan", "<4@x>", ""),           // of somebody else
-		mail(4, "s@x.test", "anna@a.test", "quite another", "<5@x>", "<2@a>"), // an answer by name
-		mail(5, "u@x.test", "anna@a.test", "late", "<7@x> (added by a relay)", "<6@x>"),          // an answer to what isn't here, and one to it
+		mail(2, "s@x.test", "Anna <anna@a.test>", "Re: Plan", "<3@x>", ""),              // an answer that names nothing: to what was sent
+		mail(3, "t@x.test", "anna@a.test", "Re: Plan", "<4@x>", ""),                     // of somebody else
+		mail(4, "s@x.test", "anna@a.test", "quite another", "<5@x>", "<2@a>"),           // an answer by name
+		mail(5, "u@x.test", "anna@a.test", "late", "<7@x> (added by a relay)", "<6@x>"), // an answer to what isn't here, and one to it
 		mail(6, "v@x.test", "anna@a.test", "late", "<8@x>", "<7@x>"),
 	))
 	var got []string
