@@ -61,6 +61,8 @@ func TestSuspicion(t *testing.T) {
 		`Anna <anna@kunde.example>`:                           "",
 		`"anna@kunde.example" <anna@kunde.example>`:           "",
 		`"anna@kunde.example via Lists" <list@kunde.example>`: "",
+		`"help@bank.example" <x@mail.bank.example>`:           "",
+		`"bank.example@evil.test" <x@example>`:                ReasonName,
 		`"ceo@bank.example" <x@evil.test>`:                    ReasonName,
 		`"Bank (ceo@bank.example)" <x@evil.test>`:             ReasonName,
 		`"ceo＠bank。example" <x@evil.test>`:                    ReasonName,

@@ -76,7 +76,7 @@ func suspicion(raw, addr string) string {
 	if all := raw + " " + local + " " + shown; strings.IndexFunc(all, invisible) >= 0 || joinsLatin(all) {
 		return ReasonInvisible
 	}
-	if other := addressIn(raw); other != "" && addr != "" && !sameSender(other, addr) {
+	if other := addressIn(raw); other != "" && addr != "" && !related(other, addr) {
 		return ReasonName
 	}
 	if mixed(local) || mixed(shown) || mixed(raw) {
@@ -129,13 +129,6 @@ func addressIn(name string) string {
 		}
 	}
 	return ""
-}
-
-// sameSender: the same address, or one under the same domain.
-func sameSender(a, b string) bool {
-	_, da, _ := cutAddr(a)
-	_, db, _ := cutAddr(b)
-	return strings.EqualFold(da, db) || strings.EqualFold(a, b)
 }
 
 func toUnicode(domain string) string {
