@@ -12,6 +12,7 @@ func icon(name string) template.HTML {
 	return template.HTML(`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">` + d + `</svg>`) //nolint:gosec // constants of this file
 }
 
+// iconPath draws what is done with mail, and what it holds.
 func iconPath(name string) string {
 	switch name {
 	case "inbox":
@@ -72,6 +73,13 @@ func iconPath(name string) string {
 		return `<path d="M13.5 4H7a1.5 1.5 0 0 0-1.5 1.5v13A1.5 1.5 0 0 0 7 20h10a1.5 1.5 0 0 0 1.5-1.5V9z"/><path d="M13.5 4v5h5M8.5 13h7M8.5 16h5"/>`
 	case "image":
 		return `<path d="M5.5 5h13A1.5 1.5 0 0 1 20 6.5v11a1.5 1.5 0 0 1-1.5 1.5h-13A1.5 1.5 0 0 1 4 17.5v-11A1.5 1.5 0 0 1 5.5 5z"/><path d="m4.5 17 4.5-4.5 3 3 3.5-3.5 4 4M9 9.5v.01"/>`
+	}
+	return thingPath(name)
+}
+
+// thingPath draws what isn't about mail.
+func thingPath(name string) string {
+	switch name {
 	case "gear":
 		return `<path d="M4 7h9M17 7h3M4 17h3M11 17h9M4 12h3"/><circle cx="15" cy="7" r="2"/><circle cx="9" cy="17" r="2"/><path d="M11 12h9"/>`
 	case "shield":
