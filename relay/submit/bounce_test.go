@@ -63,6 +63,7 @@ func readReport(t *testing.T, raw []byte) report {
 }
 
 func TestBounce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Faults: sink.Faults{Rules: []sink.Rule{
 		{Stage: sink.StageRcpt, Match: "nobody@", Reply: "550 5.1.1 <nobody@example.org>: no such user here"},
 		{Stage: sink.StageRcpt, Match: "full@", Reply: "552 5.2.2 mailbox full"},
@@ -123,6 +124,7 @@ func TestBounce(t *testing.T) {
 
 // Copies, mail for hosted domains and mail without a sender are never bounced: promise 7.
 func TestNeverBounced(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{})
 	res := r.submit(r.submission("kunde@example.org", "bob@other.test"))
 	r.sync()
@@ -143,6 +145,7 @@ func TestNeverBounced(t *testing.T) {
 
 // A pair gets one bounce, also when a crash came between the bounce and the event that ends the pair.
 func TestOneBounce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{})
 	res := r.submit(r.submission("a@example.org", "b@example.org"))
 	v := r.view(res.Entries[0])
@@ -173,6 +176,7 @@ func TestOneBounce(t *testing.T) {
 
 // What the smarthost doesn't answer for is given back after a while.
 func TestGiveUp(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{}, func(o *Options) { o.Config.GiveUp = time.Second })
 	r.host.Stop()
 	r.run()
@@ -191,6 +195,7 @@ func TestGiveUp(t *testing.T) {
 
 // What is put off for too long is given back too.
 func TestPutOff(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Faults: sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Match: "slow@", Reply: "451 4.7.1 come back later"}}}},
 		func(o *Options) { o.Config.GiveUp = 500 * time.Millisecond })
 	r.run()
@@ -205,6 +210,7 @@ func TestPutOff(t *testing.T) {
 
 // A smarthost that refuses everything pauses sending; nothing is given back for that.
 func TestRefusesEverything(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{Faults: sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Reply: "554 5.7.1 relay access denied"}}}},
 		func(o *Options) { o.Config.RetryMin, o.Config.RetryMax = time.Hour, time.Hour })
 	for i := range replay.AnyRow + 2 {
@@ -228,6 +234,7 @@ func TestRefusesEverything(t *testing.T) {
 }
 
 func TestInternationalBounce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{})
 	m := r.submission("grüße@example.org")
 	res := r.submit(m)

@@ -17,6 +17,7 @@ import (
 // next process. What was said to be kept is delivered once; what was refused or taken back is not delivered at all, and of no
 // message a part: promises 1, 2, 4 and 6.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	points := crashAt(t, 0)
 	if points < 8 {
 		t.Errorf("only %d points: the life is too short to prove anything", points)

@@ -83,6 +83,7 @@ func generate(t *testing.T, r *rig, selector string) []Key {
 
 // Every message that leaves is signed by both keys, whichever way it goes, and so are bounces.
 func TestSigned(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{})
 	var z zone
 	z.publish(generate(t, r, "s1")...)
@@ -127,6 +128,7 @@ func TestSigned(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
+	t.Parallel()
 	z := &zone{}
 	r := newRig(t, sink.Options{}, func(o *Options) { o.TXT = z.txt })
 	signs := func(keys []Key) (list []string) {
@@ -198,6 +200,7 @@ func TestKeys(t *testing.T) {
 
 // Keys don't stand readable in the ledger, and without the cluster key nothing is sent unsigned.
 func TestKeysAreEncrypted(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{})
 	generate(t, r, "")
 	evs, err := r.index.Secrets(t.Context(), keyPrefix)

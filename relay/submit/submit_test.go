@@ -14,6 +14,7 @@ import (
 )
 
 func TestSubmitAndDeliver(t *testing.T) {
+	t.Parallel()
 	for _, implicit := range []bool{false, true} {
 		r := newRig(t, sink.Options{Implicit: implicit})
 		r.run()
@@ -53,6 +54,7 @@ func TestSubmitAndDeliver(t *testing.T) {
 
 // A shared mailbox keeps the copy of what was sent from it.
 func TestCopyForSharedMailbox(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{})
 	m := r.submission("kunde@example.org")
 	m.Box, m.From, m.Message = "info@example.test", "info@example.test", message("info@example.test", "kunde@example.org", "x")
@@ -68,6 +70,7 @@ func TestCopyForSharedMailbox(t *testing.T) {
 
 // The same writing is sent once, however often and however concurrently it is submitted, also by a process that has forgotten.
 func TestOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{})
 	m := r.submission("kunde@example.org", "bob@other.test")
 	var wg sync.WaitGroup
@@ -96,6 +99,7 @@ func TestOnce(t *testing.T) {
 }
 
 func TestUndo(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{})
 	r.run()
 	m := r.submission("kunde@example.org", "bob@other.test")
@@ -135,6 +139,7 @@ func TestUndo(t *testing.T) {
 
 // What is not taken back goes out once its time has come, and not before.
 func TestDelay(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{})
 	r.run()
 	m := r.submission("kunde@example.org")
@@ -151,6 +156,7 @@ func TestDelay(t *testing.T) {
 
 // An undo holds for a process that has forgotten the writing.
 func TestUndoAfterRestart(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{})
 	m := r.submission("kunde@example.org")
 	m.Delay = 20 * time.Second
@@ -165,6 +171,7 @@ func TestUndoAfterRestart(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{}, func(o *Options) { o.Config.Limits = Limits{PerMessage: 3, Size: 4000} })
 	base := "From: anna@example.test\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@example.test>\r\n"
 	tests := []struct {
@@ -220,6 +227,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{}, func(o *Options) { o.Config.Limits = Limits{Messages: 3, Recipients: 5} })
 	for _, rcpts := range [][]string{{"a@example.org", "b@other.test"}, {"c@example.org", "d@example.org"}} {
 		r.submit(r.submission(rcpts...))
@@ -249,6 +257,7 @@ func TestLimits(t *testing.T) {
 }
 
 func TestMayAndStop(t *testing.T) {
+	t.Parallel()
 	open := true
 	var mu sync.Mutex
 	r := newRig(t, sink.Options{}, func(o *Options) {
@@ -314,6 +323,7 @@ func TestMayAndStop(t *testing.T) {
 
 // Stopping keeps back what was kept and not sent yet.
 func TestStopHoldsBack(t *testing.T) {
+	t.Parallel()
 	for _, account := range []string{"", anna} {
 		r := newRig(t, sink.Options{})
 		m := r.submission("kunde@example.org")

@@ -11,6 +11,7 @@ import (
 
 // TestTell: what the node writes is kept for one hosted person, signed, with the null reverse-path, in nobody's Sent folder, and against nobody's limits.
 func TestTell(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{}, func(o *Options) { o.Config.Limits.Messages = 1 })
 	if _, err := r.service.GenerateKey(t.Context(), hosted, "s1", "admin root"); err != nil {
 		t.Fatal(err)

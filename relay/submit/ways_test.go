@@ -70,6 +70,7 @@ func (r *rig) hold() {
 
 // Without a submission server, mail to colleagues and copies go where held mail goes, DKIM-signed.
 func TestLocalByReplay(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{})
 	var z zone
 	z.publish(generate(t, r, "s1")...)
@@ -108,6 +109,7 @@ func TestLocalByReplay(t *testing.T) {
 
 // With one, they go there after authentication, and held mail goes to the primary as ever, which refuses its own domain from outside.
 func TestLocalBySubmission(t *testing.T) {
+	t.Parallel()
 	way := sink.New(sink.Options{Strict: true, Keep: true, Login: func(u, p string) bool { return u == "relay" && p == pass }})
 	if err := way.Start(); err != nil {
 		t.Fatal(err)
@@ -142,6 +144,7 @@ func TestLocalBySubmission(t *testing.T) {
 
 // A domain that is declared down gets nothing by submission either.
 func TestDeclaredDown(t *testing.T) {
+	t.Parallel()
 	down := make(chan struct{})
 	r := newRig(t, sink.Options{}, func(o *Options) {
 		o.Declared = func(target string) (health.Declaration, bool) {
@@ -172,6 +175,7 @@ func TestDeclaredDown(t *testing.T) {
 
 // While a domain changes its way nobody has its mail: what is under way the old way ends first.
 func TestChangeover(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{})
 	pair := spool.Pair{Kind: spool.Local, Domain: hosted}
 	want := func(takes, mine bool) {
@@ -219,6 +223,7 @@ func TestChangeover(t *testing.T) {
 
 // What is taken back on one node in the last moment isn't sent by another that delivers, although its index lags behind.
 func TestUndoOnAnotherNode(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, sink.Options{})
 	r.run() // this node delivers
 	dir := t.TempDir()

@@ -14,6 +14,7 @@ import (
 
 // Every language says everything, with the same places to fill in.
 func TestWords(t *testing.T) {
+	t.Parallel()
 	en := english()
 	for _, language := range []string{"en", "fr", "de-CH", "JA", "xx", ""} {
 		w, code := wordsOf(language)
@@ -40,6 +41,7 @@ func TestWords(t *testing.T) {
 
 // A report in each language is one that readers take apart, with the subject in encoded words of legal length.
 func TestBounceLanguages(t *testing.T) {
+	t.Parallel()
 	to, err := mailaddr.Parse(anna)
 	if err != nil {
 		t.Fatal(err)
