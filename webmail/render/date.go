@@ -17,12 +17,7 @@ func parseDate(value string) (time.Time, bool) {
 		return t, saneYear(t.Year())
 	}
 	bare, comment := takeComments(value)
-	bare = strings.Map(func(r rune) rune {
-		if r == ',' || r == '-' && false {
-			return ' '
-		}
-		return r
-	}, bare)
+	bare = strings.ReplaceAll(bare, ",", " ")
 	var d dateParts
 	d.day, d.year, d.month, d.hour = -1, -1, 0, -1
 	for _, w := range strings.Fields(bare) {

@@ -2,8 +2,6 @@ package render
 
 import (
 	"context"
-	"errors"
-	"io"
 	"strconv"
 	"strings"
 
@@ -382,9 +380,6 @@ func (w *textWriter) tokens(ctx context.Context, text string) {
 	for !w.full() {
 		switch z.Next() {
 		case html.ErrorToken:
-			if !errors.Is(z.Err(), io.EOF) {
-				return
-			}
 			return
 		case html.TextToken:
 			if skip == 0 {

@@ -125,8 +125,7 @@ func (p *Part) FileName() string {
 	case "application/ms-tnef":
 		return "winmail.dat"
 	}
-	switch base {
-	case "image", "audio", "video":
+	if base == "image" || base == "audio" || base == "video" {
 		return base + ".bin"
 	}
 	return "attachment.bin"

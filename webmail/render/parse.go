@@ -21,7 +21,7 @@ func Parse(ctx context.Context, r io.ReaderAt, size int64, l Limits) (*Message, 
 	l = l.orDefault()
 	p := &parser{l: l, index: partIndex{}}
 	s := newSource(ctx, r, min(max(size, 0), l.Scan))
-	m, _, err := p.message(s, place{id: "1"}, false)
+	m, _, err := p.message(s, place{id: "1"})
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (p *parser) header(s *source, at place) (header, error) {
 }
 
 // message reads a message: its fields, then its root part, up to the delimiter that it returns.
-func (p *parser) message(s *source, at place, nested bool) (*Message, delimiter, error) {
+func (p *parser) message(s *source, at place) (*Message, delimiter, error) {
 	h, err := p.header(s, at)
 	if err != nil {
 		return nil, delimiter{}, err
@@ -126,7 +126,7 @@ func (p *parser) part(s *source, at place, h header) (*Part, delimiter, error) {
 		at.parent, at.digest = part, false
 		start := at.pos
 		at.id += ".1"
-		m, d, err := p.message(s, at, true)
+		m, d, err := p.message(s, at)
 		if err != nil {
 			return nil, d, err
 		}
@@ -303,7 +303,7 @@ func (p *parser) decodeNested(ctx context.Context, at place, part *Part) error {
 	part.decoded = octets
 	part.Size = int64(len(octets))
 	inner := place{id: part.ID + ".1", depth: at.depth + 1, decoding: at.decoding + 1, parent: part}
-	m, _, err := p.message(newSource(ctx, bytes.NewReader(octets), int64(len(octets))), inner, true)
+	m, _, err := p.message(newSource(ctx, bytes.NewReader(octets), int64(len(octets))), inner)
 	part.Message = m
 	return err
 }

@@ -19,15 +19,13 @@ type sanitiser struct {
 	b     *builder
 	part  *Part
 	depth int
-	link  []*linkOpen
+	link  bool            // within a link
 	text  strings.Builder // of the link that is open
 }
 
-type linkOpen struct{ url string }
-
 // document writes the style sheets and the body of a parsed document.
 func (s *sanitiser) document(root *xhtml.Node) {
-	s.styles(root, 0)
+	s.styles(root)
 	if body := find(root, atom.Body); body != nil {
 		s.body(body)
 		return
@@ -79,7 +77,7 @@ func find(n *xhtml.Node, a atom.Atom) *xhtml.Node {
 }
 
 // styles gathers the style sheets, wherever they are.
-func (s *sanitiser) styles(n *xhtml.Node, depth int) {
+func (s *sanitiser) styles(n *xhtml.Node) {
 	for c := n.FirstChild; c != nil; c = c.NextSibling {
 		if c.Type != xhtml.ElementNode || c.Namespace != "" {
 			continue
@@ -94,7 +92,7 @@ func (s *sanitiser) styles(n *xhtml.Node, depth int) {
 				s.b.blocked++
 			}
 		default:
-			s.styles(c, depth+1)
+			s.styles(c)
 		}
 	}
 }
@@ -117,16 +115,16 @@ func (s *sanitiser) write(text string) {
 		}
 		return r
 	}, text)
-	if len(s.link) > 0 && s.text.Len() < 4<<10 {
+	if s.link && s.text.Len() < 4<<10 {
 		s.text.WriteString(text)
 	}
 	s.b.height.text(len(strings.TrimSpace(text)))
-	s.b.out.WriteString(html.EscapeString(balance(text)))
+	s.b.out.WriteString(html.EscapeString(unturned(text)))
 }
 
-// balance closes the embeddings, overrides and isolates that a text opens, so that it turns no text but itself,
-// and takes out overrides, which nobody needs and which can hide what a link says.
-func balance(s string) string {
+// unturned takes out embeddings, overrides and isolates: a text may turn no other, nor hide what a link says. For
+// direction there is dir.
+func unturned(s string) string {
 	if !strings.ContainsFunc(s, bidiControl) {
 		return s
 	}
@@ -244,7 +242,7 @@ func (s *sanitiser) anchor(n *xhtml.Node) {
 	} else {
 		target, safe = safeLink(href)
 	}
-	if !safe || len(s.link) > 0 || s.depth >= maxOutDepth {
+	if !safe || s.link || s.depth >= maxOutDepth {
 		s.b.out.WriteString("<span")
 		s.attributes(n, "", "")
 		s.b.out.WriteString(">")
@@ -256,12 +254,12 @@ func (s *sanitiser) anchor(n *xhtml.Node) {
 		html.EscapeString(displayLink(target)) + `"`)
 	s.attributes(n, "", "")
 	s.b.out.WriteString(">")
-	s.link = append(s.link, &linkOpen{target})
+	s.link = true
 	s.text.Reset()
 	s.depth++
 	s.children(n)
 	s.depth--
-	s.link = s.link[:0]
+	s.link = false
 	s.b.out.WriteString("</a>")
 	s.b.hint(linkHint(s.text.String(), target))
 }
@@ -283,7 +281,7 @@ func displayLink(link string) string {
 func (s *sanitiser) image(n *xhtml.Node) {
 	src := strings.TrimSpace(attr(n, "src"))
 	width, height := number(attr(n, "width")), number(attr(n, "height"))
-	if len(s.link) > 0 && s.text.Len() < 4<<10 {
+	if s.link && s.text.Len() < 4<<10 {
 		s.text.WriteString(" " + cutString(attr(n, "alt"), 1000) + " ")
 	}
 	data, ok := s.b.imageData(src)
