@@ -206,6 +206,7 @@ func TestFiles(t *testing.T) {
 		t.Errorf("the original: %v", eml.header)
 	}
 	has(t, "printed", c.get(message+"/print").body, "data-print", "offer-2026-11.pdf", "Thank you, Anna")
+	hasNot(t, "printed", c.get(message+"/print").body, "<details class=\"quoted\"")
 	nested := c.get("/m/me/message/" + ids[8] + "?in=1.3").body
 	has(t, "nested", nested, "mark-nested", "mark-inside")
 	hasNot(t, "nested", nested, "mark-body", "Verified")

@@ -55,6 +55,11 @@ func (s *Server) one(w http.ResponseWriter, r *http.Request, page string) {
 		s.markSeen(r, box, []string{m.item.Entry})
 		view.Unread = false
 	}
+	if page == "print" {
+		for i := range view.Opened.Text {
+			view.Opened.Text[i].Folded = false // paper can't be unfolded
+		}
+	}
 	data := messagePage{Title: view.Opened.Subject, View: view, readerView: &readerView{Box: name, Thread: m.item.Thread, Folder: m.item.Folder, Latest: m.item.Entry,
 		Path: messagePath(name, m.item.Entry), Back: p.open(m.item.Thread), BackSays: t.T("read.backto"), act: "/m/" + name + "/act"}}
 	if m.inner != "" {
