@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"restante/relay/submit"
 	"restante/webmail"
@@ -59,7 +60,7 @@ func refusal(err error) error {
 	case errors.Is(err, submit.ErrUnsettled):
 		return &webmail.Refusal{Key: "unsettled"}
 	case errors.Is(err, submit.ErrRefused):
-		return &webmail.Refusal{Key: "message", Args: []any{"why", err.Error()}}
+		return &webmail.Refusal{Key: "message", Args: []any{"why", strings.TrimPrefix(err.Error(), submit.ErrRefused.Error()+": ")}}
 	}
 	return err
 }

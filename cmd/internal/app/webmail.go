@@ -158,7 +158,7 @@ func (a *App) makeWeb(ctx context.Context) error {
 	}
 	a.web.server, err = webmail.New(webmail.Options{
 		Mail: a.web.mail, Accounts: a.web.accounts, Sender: &sender{a.submit, a.web.accounts}, Outages: a.picture, SignIn: in,
-		Names: a.webNames(c), Secure: !c.Dev, Contact: c.Webmail.Contact, Log: a.log, Metrics: a.reg, Version: a.o.Version,
+		Names: a.webNames(c), Secure: !c.Dev, Contact: c.Webmail.Contact, Limits: webmail.Limits{Message: int64(c.Sending.MaxMessageSize)}, Log: a.log, Metrics: a.reg, Version: a.o.Version,
 	})
 	return must("webmail", err)
 }
