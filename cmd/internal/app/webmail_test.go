@@ -5,10 +5,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"restante/cmd/internal/config"
+	"restante/cmd/internal/pebble"
 	"restante/relay/sink"
 	"restante/webmail/accounts"
 )
@@ -171,6 +174,63 @@ func TestByHTTPS(t *testing.T) {
 	if resp, _ := fetch(t, plain, "http://mail.example.test/m/me/inbox", nil); resp.Header.Get("Location") != "https://mail.example.test/m/me/inbox" {
 		t.Errorf("plain http: %d %s", resp.StatusCode, resp.Header.Get("Location"))
 	}
+}
+
+// TestCertificatesByACME: a node gets its certificate from a CA, keeps it in the store, and says so while it has none.
+func TestCertificatesByACME(t *testing.T) {
+	free := func() string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		return l.Addr().String()
+	}
+	secure, plain := free(), free()
+	port := func(addr string) int {
+		ap, err := netip.ParseAddrPort(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int(ap.Port())
+	}
+	ca, root := pebble.Start(t, "mail.example.com. A 127.0.0.1\n", port(plain), port(secure))
+	dir := t.TempDir()
+	path := filepath.Join(dir, "restante.toml")
+	text := fmt.Sprintf("hostname = \"mx2.example.com\"\ndata_dir = %q\n[smtp]\nlisten = [\"127.0.0.1:0\"]\n[http]\nlisten = \"\"\n[webmail]\nlisten = [%q]\nredirect_listen = [%q]\n"+
+		"hostnames = [\"mail.example.com\"]\nacme_ca = %q\nacme_ca_root = %q\n[[domain]]\nname = \"example.com\"\nprimary = [\"127.0.0.1:1\"]\n", filepath.Join(dir, "data"), secure, plain, ca, root)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := startConfig(t, path)
+	defer halt(t, a)
+	b := &backend{a}
+	until(t, "there is a certificate", func() bool {
+		s, err := b.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Webmail.State == "closed" && !strings.Contains(s.Webmail.Why, "mail.example.com") {
+			t.Errorf("why: %s", s.Webmail.Why)
+		}
+		return s.Webmail.State == "open"
+	})
+	c, err := tls.Dial("tcp", secure, &tls.Config{InsecureSkipVerify: true, ServerName: "mail.example.com"}) // by a CA that nobody knows
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if cert := c.ConnectionState().PeerCertificates[0]; cert.VerifyHostname("mail.example.com") != nil || !strings.HasPrefix(cert.Issuer.CommonName, "Pebble") {
+		t.Errorf("%s by %s", cert.DNSNames, cert.Issuer)
+	}
+	v, err := a.vault()
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the key is in the store", func() bool {
+		names, err := v.Names(t.Context(), "tls/certificates/")
+		return err == nil && len(names) == 3
+	})
 }
 
 // TestWithoutTheKey: mail is taken and kept, and everybody is told why nobody can sign in.

@@ -2,25 +2,15 @@ package webhost
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"restante/dns/dnstest"
+	"restante/cmd/internal/pebble"
 )
 
 // vault is a Vault in memory.
@@ -84,91 +74,6 @@ func (v *vault) Get(_ context.Context, name string) ([]byte, time.Time, error) {
 	return plain, v.at[name], nil
 }
 
-// pebble starts a CA that finds the names at 127.0.0.1 and returns its directory and the file with its root.
-func pebble(t *testing.T, zone string, httpPort, tlsPort int) (directory, root string) {
-	t.Helper()
-	path, err := exec.LookPath("pebble")
-	if err != nil {
-		if os.Getenv("RESTANTE_TEST_REQUIRE") == "1" {
-			t.Fatal("pebble is missing: make tools")
-		}
-		t.Skip("pebble is missing: make tools")
-	}
-	dir := t.TempDir()
-	root, key := selfSigned(t, dir)
-	listen := listener(t)
-	manage := listener(t)
-	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
-		"listenAddress": listen.Addr().String(), "managementListenAddress": manage.Addr().String(), "certificate": root, "privateKey": key,
-		"httpPort": httpPort, "tlsPort": tlsPort, "externalAccountBindingRequired": false,
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "pebble.json"), config, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	dns := dnstest.Start(t, zone)
-	cmd := exec.Command(path, "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", dns.Addr())
-	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0")
-	out, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdout, cmd.Stderr = out, out
-	listen.Close()
-	manage.Close()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if text, err := os.ReadFile(out.Name()); err == nil && t.Failed() {
-			t.Logf("pebble: %s", text)
-		}
-	})
-	directory = "https://" + listen.Addr().String() + "/dir"
-	for { // it answers, or the test's own time is over
-		resp, err := client().Get(directory)
-		if err == nil {
-			resp.Body.Close()
-			return directory, root
-		}
-		if cmd.ProcessState != nil {
-			t.Fatal("pebble has ended")
-		}
-		<-time.After(20 * time.Millisecond)
-	}
-}
-
-func selfSigned(t *testing.T, dir string) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "pebble"}, NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certFile, keyFile = filepath.Join(dir, "ca.pem"), filepath.Join(dir, "ca.key")
-	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: raw}} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return certFile, keyFile
-}
-
 func port(t *testing.T, l net.Listener) int {
 	t.Helper()
 	_, p, err := net.SplitHostPort(l.Addr().String())
@@ -200,7 +105,7 @@ func TestACME(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			plain, secure := listener(t), listener(t)
 			o := ACMEOptions{Names: names, HTTPPort: port(t, plain), TLSPort: port(t, secure), Email: "admin@example.com", Log: slog.New(slog.DiscardHandler)}
-			o.CA, o.CARoot = pebble(t, zone, o.HTTPPort, o.TLSPort)
+			o.CA, o.CARoot = pebble.Start(t, zone, o.HTTPPort, o.TLSPort)
 			if way == "http-01" {
 				o.TLSPort = 0
 			} else {
