@@ -133,16 +133,19 @@ func (s *Service) notice(n replay.Notice) {
 	s.o.Notify(n)
 }
 
-// Hold says until when an entry that was written here is to be left alone, since its account was stopped; for
+// Hold says until when an entry that people wrote is to be left alone, since its account or everybody was stopped; for
 // replay.Options.Hold.
 func (s *Service) Hold(e *spool.Entry) time.Time {
-	const again = 15 * time.Second
+	const again = 5 * time.Second
 	if e.Kind == spool.Held || e.Mailbox == "" {
 		return time.Time{}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askIndex)
 	defer cancel()
-	_, stopped, err := s.stopped(ctx, e.Mailbox)
+	_, stopped, err := s.stopped(ctx, "")
+	if !stopped && err == nil {
+		_, stopped, err = s.stopped(ctx, e.Mailbox)
+	}
 	if err != nil {
 		s.log.Warn("whether an account may send could not be looked up; its message waits", "account", e.Mailbox, "error", err)
 	}

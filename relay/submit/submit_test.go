@@ -343,15 +343,23 @@ func TestStopHoldsBack(t *testing.T) {
 		if ps := r.pairs(spool.Outbound); ps[0].State != spool.StatePending {
 			t.Errorf("stopped for %q: %+v", account, ps[0])
 		}
-		if e, _ := r.octets(r.pairs(spool.Outbound)[0].Entry); r.service.Hold(e).IsZero() != (account == "") {
-			t.Errorf("hold of %q", account)
+		e, _ := r.octets(r.pairs(spool.Outbound)[0].Entry)
+		if r.service.Hold(e).IsZero() {
+			t.Errorf("mail isn't held while %q is stopped", account)
+		}
+		told := *e
+		told.Mailbox = ""
+		if !r.service.Hold(&told).IsZero() || !r.service.Hold(&spool.Entry{Kind: spool.Held, Mailbox: anna}).IsZero() {
+			t.Errorf("what nobody wrote is held while %q is stopped", account)
 		}
 		if err := r.service.Allow(t.Context(), account, "admin root"); err != nil {
 			t.Fatal(err)
 		}
-		if account == "" { // an account's mail is looked at again within 15 s
-			r.state(spool.Outbound, spool.StateDelivered, 1)
+		if !r.service.Hold(e).IsZero() {
+			t.Error("it is held still")
 		}
+		n := map[string]int{"": 1, anna: 2}[account]
+		r.state(spool.Outbound, spool.StateDelivered, n) // looked at again within seconds
 		r.close()
 	}
 }
