@@ -17,7 +17,7 @@ func (r *rig) open(p *chrome.Page, who, path string) {
 
 // thorough says whether to look at everything, not only at a few.
 func thorough() bool {
-	return os.Getenv("RESTANTE_TEST_REQUIRE") == "1" || os.Getenv("RESTANTE_SCREENSHOTS") != ""
+	return !testing.Short() && (os.Getenv("RESTANTE_TEST_REQUIRE") == "1" || os.Getenv("RESTANTE_SCREENSHOTS") != "")
 }
 
 // TestLooks opens every page of reading in every view: nothing is wrong for axe-core, for the console, for the policy.
