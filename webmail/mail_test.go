@@ -354,3 +354,16 @@ func TestOneMessageCantBeRead(t *testing.T) {
 		t.Errorf("by itself it answers %d", got.status)
 	}
 }
+
+// TestViewsAreBounded: what takes too long to take apart says so, and its original can be saved elsewhere.
+func TestViewsAreBounded(t *testing.T) {
+	r := newRig(t)
+	id := r.deliver(sampleMail(time.Now())...)[0]
+	c := r.client("anna@example.test")
+	r.server.o.Limits.View = time.Nanosecond
+	if got := c.get("/m/me/message/" + id); got.status != http.StatusGatewayTimeout || !strings.Contains(got.body, "takes too long to show") {
+		t.Errorf("a view without time answers %d", got.status)
+	}
+	r.log.quiet.Store(true)
+	has(t, "its conversation", c.get("/m/me/inbox/"+id).body, "can&#39;t be read right now")
+}
