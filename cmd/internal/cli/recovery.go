@@ -126,7 +126,7 @@ const cardPage = `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Restante recovery card</title>
 <style>
 body { font: 12pt/1.4 system-ui, sans-serif; margin: 2cm; color: #000; background: #fff }
-pre { font: 11pt/1.8 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid #000; padding: 1em }
+pre { font: 8.5pt/2 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid #000; padding: 1em 1.2em }
 img { width: 8cm; image-rendering: pixelated }
 </style>
 <h1>{{.Card.Node}}</h1>

@@ -69,29 +69,24 @@ func Parse(text string) (*Card, error) {
 		return nil, errors.New("this is no recovery card")
 	}
 	values := map[string]string{}
-	titled := false
-	for n, row := range strings.Split(strings.ReplaceAll(text, "\r", ""), "\n") {
-		row = strings.TrimSpace(row)
-		if strings.EqualFold(strings.Join(strings.Fields(row), " "), title) {
-			titled = true
-			continue
-		}
-		name, value, ok := cutLine(row)
+	rows, titled := joined(text)
+	for _, r := range rows {
+		name, value, ok := cutLine(r.text)
 		if !ok {
-			if _, _, meant := cutCheck(row); meant {
-				return nil, fmt.Errorf("line %d: its first word was mistyped", n+1)
+			if _, _, meant := cutCheck(r.text); meant {
+				return nil, fmt.Errorf("line %d: its first word was mistyped", r.number)
 			}
 			continue
 		}
 		value, sum, ok := cutCheck(value)
 		if !ok {
-			return nil, fmt.Errorf("line %d, %s: its two digits behind # are missing", n+1, name)
+			return nil, fmt.Errorf("line %d, %s: its two digits behind # are missing", r.number, name)
 		}
 		if !strings.EqualFold(sum, check(name, value)) && !(name == "key" && sameKey(value, sum)) {
-			return nil, fmt.Errorf("line %d, %s: something in it was mistyped, its digits don't fit", n+1, name)
+			return nil, fmt.Errorf("line %d, %s: something in it was mistyped, its digits don't fit", r.number, name)
 		}
 		if _, twice := values[name]; twice {
-			return nil, fmt.Errorf("line %d, %s: it is there twice", n+1, name)
+			return nil, fmt.Errorf("line %d, %s: it is there twice", r.number, name)
 		}
 		values[name] = value
 	}
@@ -101,15 +96,51 @@ func Parse(text string) (*Card, error) {
 	return fromValues(values)
 }
 
-// ReadText reads the text of a card as it is typed: up to the line with the key, which is the last, an empty line after the
-// title, or the end.
+type row struct {
+	number int // of its first line
+	text   string
+}
+
+// joined puts lines together that were wrapped where the paper or the screen ended, and looks for the title.
+func joined(text string) (rows []row, titled bool) {
+	open := false // the last row is a line of ours without its two digits
+	for n, line := range strings.Split(strings.ReplaceAll(text, "\r", ""), "\n") {
+		line = strings.TrimSpace(line)
+		_, _, ours := cutLine(line)
+		switch {
+		case strings.EqualFold(strings.Join(strings.Fields(line), " "), title):
+			titled, open = true, false
+			continue
+		case open && !ours:
+			if last := &rows[len(rows)-1]; line != "" && line[0] == '#' {
+				last.text += " " + line
+			} else {
+				last.text += line
+			}
+		default:
+			rows = append(rows, row{n + 1, line})
+			open = ours
+		}
+		if open {
+			_, _, done := cutCheck(rows[len(rows)-1].text)
+			open = !done
+		}
+	}
+	return rows, titled
+}
+
+// ReadText reads the text of a card as it is typed: up to the end of the key, which is the last line, an empty line after
+// the title, or the end.
 func ReadText(r io.Reader) (string, error) {
 	var b strings.Builder
+	key := false
 	s := bufio.NewScanner(io.LimitReader(r, maxCard))
 	for s.Scan() {
 		row := strings.TrimSpace(s.Text())
 		b.WriteString(row + "\n")
-		if row == "" && b.Len() > len(title) || strings.HasPrefix(strings.ToLower(row), "key ") {
+		name, _, _ := cutLine(row)
+		key = key || name == "key"
+		if _, _, checked := cutCheck(row); row == "" && b.Len() > len(title) || key && checked {
 			break
 		}
 	}

@@ -20,6 +20,7 @@ func TestCardIsReadBack(t *testing.T) {
 	for name, typed := range map[string]string{
 		"as printed":  text,
 		"from a mail": "> scan of the card:\r\n\r\n" + strings.ReplaceAll(text, "\n", "\r\n") + "\r\nthe end\r\n",
+		"wrapped":     strings.NewReplacer("endpoint", "\n  endpoint", "  #", "\n#").Replace(text),
 		"with colons": strings.NewReplacer("store ", "Store:  ", "key ", "KEY:").Replace(text),
 		"one blank":   strings.Join(strings.Fields(strings.ReplaceAll(text, "\n", " \x00 ")), " "),
 	} {
@@ -29,9 +30,12 @@ func TestCardIsReadBack(t *testing.T) {
 		if err != nil || *got != *c {
 			t.Errorf("%s: %v\n%s", name, err, typed)
 		}
-		read, err := ReadText(strings.NewReader(text + "\nmore"))
+		read, err := ReadText(strings.NewReader(strings.TrimSuffix(typed, "\n") + "\nmore\n"))
 		if err != nil || strings.Contains(read, "more") {
 			t.Errorf("%s: %q %v", name, read, err)
+		}
+		if got, err := Parse(read); err != nil || *got != *c {
+			t.Errorf("%s, as it is read: %v", name, err)
 		}
 	}
 	misread := strings.Split(text, "\n")
