@@ -164,6 +164,9 @@ func folderIcon(f mailbox.Folder) string {
 
 // mayWrite says whether the viewer may send from any address, and the key of the reason if not.
 func (s *Server) mayWrite(r *http.Request, v *viewer) (ok bool, why string) {
+	if len(v.readable()) == 0 {
+		return false, "closed"
+	}
 	ok, why = s.o.Sender.May(r.Context(), v.Account.Address, v.Account.Address)
 	if !ok && !slices.Contains([]string{"no-smarthost", "smarthost-down", "stopped", "limit", "closed"}, why) {
 		why = "closed"
