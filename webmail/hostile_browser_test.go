@@ -21,6 +21,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	chrome "restante/webmail/browser"
+	"restante/webmail/compose"
 	"restante/webmail/render"
 	"restante/webmail/render/hostile"
 )
@@ -351,8 +352,9 @@ func TestHostileMail(t *testing.T) {
 	}
 }
 
-// TestHostileList looks at the list of all hostile mails, page by page, and at conversations beside it.
-func TestHostileList(t *testing.T) {
+// TestHostileLists looks at what else shows something of a mail: the list of them all, page by page, conversations
+// beside it, answers and forwards that quote it, the activity that names its files.
+func TestHostileLists(t *testing.T) {
 	slow(t)
 	b := chrome.ForTest(t)
 	r := newHostileRig(t)
@@ -377,6 +379,28 @@ func TestHostileList(t *testing.T) {
 	for i := 0; i < len(r.mails); i += 15 {
 		p.Open(h.url + "/m/me/inbox/" + r.mails[i].id)
 		p.Wait("#reader[data-open] .message")
+	}
+	var paths []string
+	for _, m := range r.mails {
+		if !m.plain {
+			paths = append(paths, writePath(compose.ReplyAll, "me", m.id))
+			r.ask("anna@example.test", http.MethodGet, m.pages[0]+"/part/1.2", nil) // which is noted
+		}
+		if strings.HasPrefix(m.name, "message-") || strings.HasSuffix(m.name, "-02") {
+			paths = append(paths, writePath(compose.Forward, "me", m.id))
+		}
+	}
+	paths = append(paths, "/activity", "/m/me/search?q=%3Cscript%3Ealert(1)%3C%2Fscript%3E", "/m/me/search?q=%22%20onfocus%3Dalert(1)%20autofocus%20x%3D%22",
+		"/write?mailto=mailto:%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E@x.test%3Fsubject%3D%3C%2Fscript%3E%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E%26body%3D%3C%2Ftextarea%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E")
+	for _, path := range paths {
+		h.known[path] = true
+	}
+	got := h.show(p, false, paths)
+	for _, w := range got.Wrong {
+		t.Error(w)
+	}
+	if got.Frames < len(paths) {
+		t.Errorf("%d of %d pages were seen", got.Frames, len(paths))
 	}
 	if d, e := p.Dialogs(), b.Escapes(); len(d)+len(e)+len(h.odd) > 0 {
 		t.Errorf("dialogs %q, asked of others %q, of us %q", d, e, h.odd)
