@@ -88,6 +88,7 @@ type scan struct {
 	cost   time.Duration // spent on pages of which nothing could
 	took   int           // messages taken
 	left   int           // pairs that are pending and couldn't be taken now
+	own    int           // of those: written here, which is no trial during a pause
 	next   time.Time     // when the first of them can
 }
 

@@ -292,6 +292,7 @@ func (g *group) feedEntry(ctx context.Context, d *domain, pairs []spool.Pair) (m
 	}
 	if err == nil && canary {
 		j.known, err = e.anyKnown(ctx, j.pairs)
+		j.known = j.known && !d.own(&j.pairs[0])
 	}
 	if err == nil && len(j.entry.Rcpts) > len(j.pairs) {
 		var wait bool
@@ -361,6 +362,10 @@ func (g *group) claim(d *domain, pairs []spool.Pair) (j *job, more bool, at time
 			s.next, s.left = earliest(s.next, earliest(decl.Until, now.Add(5*time.Second))), s.left+1
 			continue
 		}
+		if d.paused != nil && d.own(&p) {
+			s.left, s.own = s.left+1, s.own+1
+			continue
+		}
 		ok, due := d.claims.take(&p, k, s.no, now, d.released, &e.cfg)
 		if !ok {
 			s.next, s.left = earliest(s.next, due), s.left+1
@@ -399,6 +404,13 @@ func (g *group) scanEnded(d *domain) (busy bool, next time.Time) {
 		park, again = d.refusals.atEnd()
 	}
 	finished := d.jobs == 0 && s.left == 0 && !s.tailOnly && len(park)+len(again) == 0 && d.claims.settled == 0
+	if d.paused != nil && d.paused.self && d.jobs == 0 && !s.tailOnly && s.own > 0 && s.own == s.left {
+		ev, notice := e.goOn(d, now, "all that is left was written here")
+		e.mu.Unlock()
+		e.o.Spool.Note(ev)
+		e.o.Notify(notice)
+		return true, time.Time{}
+	}
 	var notice *Notice
 	empty := false
 	if finished {

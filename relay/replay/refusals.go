@@ -37,7 +37,14 @@ type refusal struct {
 	reply reply.Reply
 	host  string
 	known bool
+	own   bool // written here: many servers refuse mail from their own domain that comes from outside, and that says nothing of them
 	lease Lease
+}
+
+// own reports a pair that was written here, for a primary that may refuse it for that alone: then it neither pauses the
+// replay of what came from outside, nor counts against health.
+func (d *domain) own(p *spool.Pair) bool {
+	return !d.Login && (p.Kind == spool.Local || p.Kind == spool.Copy)
 }
 
 // quiet reports a refusal that was to be expected: "bad destination mailbox address" (RFC 3463 3.2) of
@@ -50,6 +57,9 @@ func (f *refusal) quiet() bool {
 // in a row. envelope: one of them was of a recipient known good, in answer to MAIL or RCPT.
 func (r *refusals) add(rs []refusal, envelope bool) (tooMany bool) {
 	r.waiting = append(r.waiting, rs...)
+	if rs[0].own {
+		return false
+	}
 	if r.row == nil {
 		r.row = make(map[string]bool)
 	}

@@ -130,6 +130,7 @@ type Config struct {
 type Domain struct {
 	Name        string
 	Manual      bool    // wait for Start
+	Login       bool    // by authenticated submission, which takes the domain's own mail: see refusal.own
 	Connections int     // 0: Config.Connections
 	Rate        float64 // 0: Config.Rate
 }

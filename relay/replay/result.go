@@ -118,8 +118,9 @@ func (w *worker) refused(ctx context.Context, j *job, vs []verdict, host string)
 			w.e.log.Warn("the index doesn't say whether a recipient is known", "error", err)
 			known = true // the careful way
 		}
-		rs = append(rs, refusal{d: j.d, pair: j.pairs[i], key: j.keys[i], reply: v.reply, host: host, known: known, lease: j.lease})
-		envelope = envelope || known && !v.dot
+		own := j.d.own(&j.pairs[i])
+		rs = append(rs, refusal{d: j.d, pair: j.pairs[i], key: j.keys[i], reply: v.reply, host: host, known: known, own: own, lease: j.lease})
+		envelope = envelope || known && !v.dot && !own
 	}
 	return rs, envelope
 }
@@ -415,13 +416,19 @@ func (a *after) accepted(g *group, d *domain, now time.Time) {
 	if g.once != nil || d.paused == nil || !d.paused.self {
 		return
 	}
+	ev, notice := e.goOn(d, now, "a message was accepted")
+	a.notes, a.notices = append(a.notes, ev), append(a.notices, notice)
+}
+
+// goOn ends a pause of our own. Callers hold e.mu.
+func (e *Engine) goOn(d *domain, now time.Time, reason string) (spool.Event, Notice) {
 	d.paused, d.pauseAt = nil, now
 	d.claims.release(now)
 	d.released = now
 	d.rewind()
-	e.log.Info("replay of a domain goes on: a message was accepted", "domain", d.name)
-	a.notes = append(a.notes, spool.Event{Type: spool.ReplayResumed, By: by, Domain: d.name, Reason: "a message was accepted", Data: startedData(d.Manual && d.started)})
-	a.notices = append(a.notices, Notice{Kind: NoticeResumed, Time: now, Domain: d.name, Reason: "a message was accepted"})
+	e.log.Info("replay of a domain goes on: "+reason, "domain", d.name)
+	return spool.Event{Type: spool.ReplayResumed, By: by, Domain: d.name, Reason: reason, Data: startedData(d.Manual && d.started)},
+		Notice{Kind: NoticeResumed, Time: now, Domain: d.name, Reason: reason}
 }
 
 // park records that pairs are parked, and tells people; or that they are given back to their writer.

@@ -155,7 +155,7 @@ func (s *Service) configureEngineLocked() {
 	list := []replay.Domain{{Name: spool.Smarthost}}
 	for domain := range c.Submission {
 		if _, waits := s.changed[domain]; !waits {
-			list = append(list, replay.Domain{Name: submissionName(domain)})
+			list = append(list, replay.Domain{Name: submissionName(domain), Login: true})
 		}
 	}
 	s.engine.SetConfig(replay.Config{Connections: c.Connections, Start: min(2, c.Connections), Rate: c.Rate,
