@@ -293,6 +293,9 @@ func (b *backend) Outages(ctx context.Context, domain string) ([]index.Outage, e
 
 // each calls f for each pair that fits, oldest first.
 func (b *backend) each(ctx context.Context, f index.Filter, do func(spool.Pair) error) error {
+	if err := b.maySearch(f); err != nil {
+		return err
+	}
 	for f.Limit = 1000; ; {
 		pairs, next, err := b.index.List(ctx, f)
 		if err != nil {

@@ -18,6 +18,9 @@ import (
 
 // List implements admin.Backend.
 func (b *backend) List(ctx context.Context, f index.Filter) ([]spool.Pair, index.Cursor, error) {
+	if err := b.maySearch(f); err != nil {
+		return nil, "", err
+	}
 	f.Limit = min(max(f.Limit, 0), 10_000)
 	pairs, next, err := b.index.List(ctx, f)
 	if pairs == nil {

@@ -126,6 +126,9 @@ func (b *backend) notDelivered(ctx context.Context, r *admin.Report) error {
 		if err != nil {
 			return fmt.Errorf("index: %w", err)
 		}
+		for i := range pairs {
+			b.veil(&pairs[i])
+		}
 		r.NotDelivered = append(r.NotDelivered, pairs...)
 		r.More = r.More || next != "" && n > int64(len(pairs))
 	}

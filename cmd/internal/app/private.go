@@ -5,6 +5,7 @@ import (
 
 	"restante/cmd/internal/admin"
 	"restante/spool"
+	"restante/spool/index"
 	"restante/webmail/accounts"
 )
 
@@ -18,6 +19,14 @@ func (a *App) mayRead() error {
 	}
 	return admin.Errorf(admin.KindFailed, `whose mail it is reads it in the webmail; read_content = "on" in [admin] and a reload show it to admins, and are in the log`,
 		"subjects and bodies are hidden from admins here")
+}
+
+// maySearch refuses to look for a text where subjects are hidden: what is found would tell of them.
+func (a *App) maySearch(f index.Filter) error {
+	if f.Text == "" || !a.hides() {
+		return nil
+	}
+	return admin.Errorf(admin.KindUsage, "look for --from or --rcpt", "subjects are hidden from admins here, and can't be searched")
 }
 
 // veil takes out of a pair what admins may not see.

@@ -69,6 +69,11 @@ func TestContentIsHiddenFromAdmins(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	report, err := b.Report(t.Context(), list[0].ID)
+	shown = append(shown, report, err)
+	if err != nil || len(report.NotDelivered) == 0 {
+		t.Fatalf("%+v %v", report, err)
+	}
 	run, err := b.ReplayRun(t.Context(), "admin root", admin.Selection{IDs: []string{id}, DryRun: true}, func(p admin.Progress) { shown = append(shown, p) })
 	shown = append(shown, run, err)
 	text, err := json.Marshal(shown)
@@ -78,7 +83,10 @@ func TestContentIsHiddenFromAdmins(t *testing.T) {
 	if !strings.Contains(string(text), "you@example.test") || strings.Contains(string(text), "salary") {
 		t.Errorf("%s", text)
 	}
+	_, _, listed := b.List(t.Context(), index.Filter{Text: "salary"})
+	_, acted := b.Act(t.Context(), "admin root", admin.Action{Do: "hold", DryRun: true, Filter: index.Filter{Text: "salary"}})
 	for name, err := range map[string]error{
+		"list by text": listed, "hold by text": acted, // which subjects there are is told by what is found
 		"raw":    b.Raw(t.Context(), "admin root", id, io.Discard),
 		"export": b.Export(t.Context(), "admin root", admin.ExportRequest{IDs: []string{id}}, io.Discard),
 	} {
