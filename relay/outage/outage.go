@@ -1,6 +1,8 @@
 // Package outage keeps the outages of the hosted domains: it opens one when a domain's primary counts as
 // down or an entry is kept for it, and closes it when the primary is up, or the domain no longer hosted, and nothing is
 // pending. Parked pairs stay listed in the outage they came in; they don't hold it open.
+// What was written here opens none, and holds one open for writtenWait at most: it may wait for a server of its own, or for an
+// admin who has stopped a sender, long after all is as it was.
 //
 // An outage is two events in the ledger; what belongs to it is for the index to say. Its id is the day it
 // began on, in UTC, and the domain, "2026-11-21-example.com", with "-2" and so on for further ones of that day.
@@ -39,6 +41,7 @@ type Index interface {
 	OpenOutages() map[string]string // id by domain
 	Outages(ctx context.Context, domain string) ([]index.Outage, error)
 	Summary(ctx context.Context, domain string) (index.Summary, error)
+	FromOutside(ctx context.Context, domain string) (pending bool, err error)   // some that is pending wasn't written here
 	OutageOpened(ctx context.Context, domain string) (spool.Event, bool, error) // the last such event
 	Declarations(ctx context.Context) ([]spool.Event, error)
 	Changed() <-chan struct{} // closed at the next change
@@ -72,6 +75,8 @@ const (
 	renewEvery = 10 * time.Minute
 	// goneAfter is how long after the last such word the node counts as gone.
 	goneAfter = 35 * time.Minute
+	// writtenWait is how long after its primary is up an outage stays open for mail that was written here and is pending still.
+	writtenWait = 15 * time.Minute
 	// MaxDeclared is the longest that a declaration may last.
 	MaxDeclared = 31 * 24 * time.Hour
 	// recordTime bounds one attempt to record an outage.
@@ -277,11 +282,11 @@ func (k *Keeper) sweep(ctx context.Context) error {
 			k.Open(d, r.Reason)
 			continue
 		}
-		s, err := k.o.Index.Summary(ctx, d)
+		pending, err := k.pending(ctx, d, 0)
 		if err != nil {
 			return err
 		}
-		if s.All.Pending > 0 {
+		if pending {
 			k.Open(d, "mail is pending")
 		}
 	}
@@ -388,11 +393,9 @@ func (k *Keeper) closeEnded(ctx context.Context) error {
 		if !open || wanted || unfolded || time.Since(last) < k.linger(d) || !k.caughtUp(last) {
 			continue
 		}
-		s, err := k.o.Index.Summary(ctx, d)
-		if err != nil {
+		if pending, err := k.pending(ctx, d, writtenWait); err != nil {
 			return err
-		}
-		if s.All.Pending > 0 {
+		} else if pending {
 			continue
 		}
 		if mine, last, err := k.mine(ctx, d, id); err != nil {
@@ -420,6 +423,19 @@ func (k *Keeper) closeEnded(ctx context.Context) error {
 	k.mu.Unlock()
 	k.tell(evs)
 	return nil
+}
+
+// pending reports that mail is pending that an outage is open for: all for as long as written after the primary is up, then only what
+// came from outside.
+func (k *Keeper) pending(ctx context.Context, domain string, written time.Duration) (bool, error) {
+	s, err := k.o.Index.Summary(ctx, domain)
+	if err != nil || s.All.Pending == 0 {
+		return false, err
+	}
+	if time.Since(k.o.Health.State(domain).Since) < written {
+		return true, nil
+	}
+	return k.o.Index.FromOutside(ctx, domain)
 }
 
 // caughtUp reports that the index knows of all that was kept up to a time here, and up to a moment ago

@@ -29,6 +29,7 @@ type world struct {
 	opener   map[string]spool.Event
 	flagged  map[string]time.Time // the last Declared or DeclareEnded
 	pending  map[string]int64
+	written  map[string]int64 // of those: written here
 	changed  chan struct{}
 
 	behind      int
@@ -42,7 +43,7 @@ type world struct {
 
 func newWorld(domains ...string) *world {
 	w := &world{
-		lag: 500 * time.Millisecond, declared: map[string]spool.Event{}, flagged: map[string]time.Time{}, opener: map[string]spool.Event{}, pending: map[string]int64{}, changed: make(chan struct{}),
+		lag: 500 * time.Millisecond, declared: map[string]spool.Event{}, flagged: map[string]time.Time{}, opener: map[string]spool.Event{}, pending: map[string]int64{}, written: map[string]int64{}, changed: make(chan struct{}),
 		states: map[string]health.Record{}, force: map[string]health.Declaration{},
 	}
 	for _, d := range domains {
@@ -149,6 +150,12 @@ func (w *world) Summary(_ context.Context, domain string) (index.Summary, error)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return index.Summary{Domain: domain, All: index.Counts{Pending: w.pending[domain]}}, nil
+}
+
+func (w *world) FromOutside(_ context.Context, domain string) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pending[domain] > w.written[domain], nil
 }
 
 func (w *world) OutageOpened(_ context.Context, domain string) (spool.Event, bool, error) {

@@ -232,3 +232,23 @@ func TestKept(t *testing.T) {
 		t.Errorf("%+v, %v", all, err)
 	}
 }
+
+// TestFromOutside: what was written here isn't mail from outside that is pending.
+func TestFromOutside(t *testing.T) {
+	w := newWriter(t)
+	want := func(want bool) {
+		t.Helper()
+		if got, err := w.x.FromOutside(t.Context(), "Example.test"); err != nil || got != want {
+			t.Errorf("pending from outside: %v, %v", got, err)
+		}
+	}
+	rcpt := []spool.Recipient{{Address: "b@example.test", Domain: "example.test"}}
+	want(false)
+	w.batch(spool.Entry{Kind: spool.Local, Mailbox: "anna@example.test", Rcpts: rcpt})
+	w.batch(spool.Entry{Kind: spool.Copy, Mailbox: "anna@example.test", Rcpts: rcpt})
+	want(false)
+	id, _ := w.batch(spool.Entry{Kind: spool.Held, Rcpts: rcpt})
+	want(true)
+	w.event(spool.Delivered, id, nil)
+	want(false)
+}
