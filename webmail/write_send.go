@@ -44,6 +44,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, v *viewer, p write
 		s.notSent(w, r, p, err)
 		return
 	}
+	s.o.Mail.Seen(r.Context(), result.Entries...) // else the next page may still show the draft
 	s.afterSend(r, v, p, result, len(to)+len(cc)+len(bcc))
 	s.setToast(w, toast{Text: t.T("write.sent"), Undo: draftPath(p.Writing) + "/undo"})
 	http.Redirect(w, r, f.back, http.StatusSeeOther)

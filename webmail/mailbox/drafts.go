@@ -114,6 +114,26 @@ func (s *Store) keep(ctx context.Context, e *spool.Entry, trace []byte, r io.Rea
 	return nil
 }
 
+// Seen waits until entries that were kept past this Store can be read in it, as long as SaveDraft does.
+func (s *Store) Seen(ctx context.Context, entries ...string) {
+	ctx, cancel := context.WithTimeout(ctx, s.o.Limits.DraftWait)
+	defer cancel()
+	for _, id := range entries {
+		k, err := parseKey(id)
+		if err != nil {
+			continue
+		}
+		arrived := s.await(id)
+		if l, err := s.loadID(ctx, k); l == nil && err == nil {
+			select {
+			case <-arrived:
+			case <-ctx.Done():
+			}
+		}
+		s.forget(id)
+	}
+}
+
 // await returns a channel that is closed once an entry was folded.
 func (s *Store) await(id string) <-chan struct{} {
 	s.waitMu.Lock()

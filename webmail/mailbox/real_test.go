@@ -199,6 +199,43 @@ func checkAttachment(t *testing.T, n *node, a Attachment, writing string) {
 	}
 }
 
+// TestSeen waits for what others have kept, and not for what never comes.
+func TestSeen(t *testing.T) {
+	n := startNode(t, mem.New(), t.TempDir(), func(o *Options) { o.Limits.DraftWait = 30 * time.Second })
+	anna := own("anna@a.test")
+	d, err := n.s.SaveDraft(t.Context(), Draft{Account: "anna@a.test", Raw: []byte(draftHead + "\r\none\r\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := &spool.Entry{ID: spool.NewID(), Kind: spool.Outbound, Received: time.Now().UTC(), From: "anna@a.test", Mailbox: "anna@a.test", Writing: d.Writing,
+		Rcpts: []spool.Recipient{{Address: "j@x.test", Domain: spool.Smarthost}}}
+	body := spool.NewBody("", 1<<20)
+	defer body.Close()
+	if _, err := io.WriteString(body, draftHead+"\r\none\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	n.s.writing.Lock() // nothing is folded meanwhile
+	if err := n.sp.Append(t.Context(), sent, nil, body); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan struct{})
+	go func() { n.s.Seen(t.Context(), sent.ID); close(seen) }()
+	select {
+	case <-seen:
+		t.Error("seen before it was folded")
+	case <-time.After(50 * time.Millisecond):
+	}
+	n.s.writing.Unlock()
+	<-seen
+	if ids := n.folder(anna, Drafts); len(ids) != 0 {
+		t.Errorf("the draft of what was sent is there: %v", ids)
+	}
+	n.s.Seen(t.Context(), sent.ID) // at once
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	n.s.Seen(ctx, spool.NewID())
+}
+
 // TestSaveDraftRefuses what couldn't be read again.
 func TestSaveDraftRefuses(t *testing.T) {
 	n := startNode(t, mem.New(), t.TempDir(), func(o *Options) { o.Limits.Raw = 100 })
