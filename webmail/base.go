@@ -103,7 +103,7 @@ func (s *Server) rail(r *http.Request, v *viewer) rail {
 
 	if b := boxOf(r.Context()); b.ID != "" {
 		out.Box = v.boxName(b)
-	} else if from := r.FormValue("from"); from != "" {
+	} else if from := r.URL.Query().Get("from"); from != "" {
 		if b, ok := v.box(from); ok {
 			out.Box = v.boxName(b)
 		}

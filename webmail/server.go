@@ -97,6 +97,9 @@ func (s *Server) around(next http.Handler) http.Handler {
 				s.problem(w, r, http.StatusInternalServerError, "internal")
 			}
 		}()
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			r.Body = http.NoBody // Request.FormValue would read one, however large, and write it to disk
+		}
 		if !s.ourName(r.Host) {
 			s.problem(w, r, http.StatusMisdirectedRequest, "name")
 			return
