@@ -18,6 +18,9 @@ const (
 	Retried   EventType = "retried"   // opens Round, pending; with Data["again"] = true also after Delivered in an earlier round (replay start --again)
 )
 
+// TakenBack is the Reason of Removed when the writer undid the sending.
+const TakenBack = "taken back"
+
 // Events about entries: Entry is set.
 const (
 	Opened EventType = "opened" // somebody read the content: By; lazy

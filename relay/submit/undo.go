@@ -48,7 +48,7 @@ func (s *Service) remove(ctx context.Context, w *writing) error {
 	var evs []spool.Event
 	for i, id := range w.entries {
 		for rcpt := range w.rcpts[i] {
-			evs = append(evs, spool.Event{Type: spool.Removed, By: w.account, Entry: id, Rcpt: rcpt, Reason: "taken back"})
+			evs = append(evs, spool.Event{Type: spool.Removed, By: w.account, Entry: id, Rcpt: rcpt, Reason: spool.TakenBack})
 		}
 	}
 	err := s.o.Spool.Record(ctx, evs...)

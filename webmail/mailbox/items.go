@@ -159,5 +159,11 @@ func (s *Store) outcomes(ctx context.Context, d *stored) ([]Outcome, error) {
 			out = append(out, o)
 		}
 	}
+	if again := slices.DeleteFunc(slices.Clone(out), undone); len(again) > 0 { // it was sent once more after it had been taken back
+		return again, nil
+	}
 	return out, nil
 }
+
+// undone reports that the writer took it back.
+func undone(o Outcome) bool { return o.State == spool.StateRemoved && o.Reason == spool.TakenBack }

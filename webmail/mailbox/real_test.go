@@ -348,7 +348,11 @@ func removeDB(dir string) error {
 func TestSentOutcomes(t *testing.T) {
 	n := startNode(t, mem.New(), t.TempDir(), nil)
 	w := spool.NewID()
+	first := n.append(&spool.Entry{Kind: spool.Outbound, Mailbox: "anna@a.test", From: "info@a.test", Writing: w, Rcpts: []spool.Recipient{{Address: "w@x.test", Domain: spool.Smarthost}}}, "Subject: q\r\n\r\n")
 	n.append(&spool.Entry{Kind: spool.Copy, Mailbox: "anna@a.test", From: "info@a.test", Writing: w, Rcpts: []spool.Recipient{{Address: "anna@a.test", Domain: "a.test"}}}, "Subject: q\r\n\r\n")
+	if err := n.sp.Record(t.Context(), spool.Event{Type: spool.Removed, Entry: first, Reason: spool.TakenBack}); err != nil { // and sent again
+		t.Fatal(err)
+	}
 	out := n.append(&spool.Entry{Kind: spool.Outbound, Mailbox: "anna@a.test", From: "info@a.test", Writing: w,
 		Rcpts: []spool.Recipient{{Address: "x@x.test", Domain: spool.Smarthost}, {Address: "y@x.test", Domain: spool.Smarthost}}}, "Subject: q\r\n\r\n")
 	n.append(&spool.Entry{Kind: spool.Outbound, Mailbox: "eve@a.test", From: "eve@a.test", Writing: w, Rcpts: []spool.Recipient{{Address: "z@x.test", Domain: spool.Smarthost}}}, "Subject: q\r\n\r\n")
