@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"restante/spool"
 	"restante/webmail/compose"
@@ -76,7 +77,7 @@ func (s *Server) viewContext(ctx context.Context) (context.Context, context.Canc
 	ctx, cancel := context.WithTimeout(ctx, s.o.Limits.View)
 	select {
 	case s.views <- struct{}{}:
-		return ctx, func() { <-s.views; cancel() }, nil
+		return ctx, sync.OnceFunc(func() { <-s.views; cancel() }), nil
 	case <-ctx.Done():
 		cancel()
 		return nil, nil, ctx.Err()
@@ -93,6 +94,10 @@ type source struct {
 	inner   string
 	done    context.CancelFunc
 }
+
+// Taken ends what is bounded of a view: the message is taken apart, and what is left, to write octets of it to a reader who may
+// be slow, holds up nobody. The context that open returned is over.
+func (m *source) Taken() { m.done() }
 
 // Close gives back the octets.
 func (m *source) Close() {

@@ -39,7 +39,9 @@ func (s *Server) one(w http.ResponseWriter, r *http.Request, page string) {
 	defer m.Close()
 	p := place{viewer: v, box: box, name: name, folder: m.item.Folder}
 	view := s.messageView(r, t, p, &m.item)
-	if view.Opened, err = s.opened(ctx, r, name, m); err != nil {
+	view.Opened, err = s.opened(ctx, r, name, m)
+	m.Taken()
+	if err != nil {
 		s.failView(w, r, err)
 		return
 	}
@@ -94,6 +96,7 @@ func (s *Server) frame(w http.ResponseWriter, r *http.Request) {
 	}
 	defer m.Close()
 	f, err := m.message.HTML(ctx, s.frameOptions(r))
+	m.Taken()
 	if err != nil {
 		s.failView(w, r, err)
 		return
@@ -118,6 +121,7 @@ func (s *Server) original(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer m.Close()
+	m.Taken()
 	s.download(w, "message/rfc822", render.SafeName(m.message.Subject+".eml"), m.body.Size())
 	s.noteDownload(r, m, "message")
 	if r.Method != http.MethodHead {
@@ -127,18 +131,19 @@ func (s *Server) original(w http.ResponseWriter, r *http.Request) {
 
 // part gives one attachment as a file, or with ?show=1 a picture to be looked at.
 func (s *Server) part(w http.ResponseWriter, r *http.Request) {
-	ctx, m, err := s.open(r.Context(), boxOf(r.Context()), r.PathValue("id"), "")
+	_, m, err := s.open(r.Context(), boxOf(r.Context()), r.PathValue("id"), "")
 	if err != nil {
 		s.failView(w, r, err)
 		return
 	}
 	defer m.Close()
+	m.Taken()
 	p, ok := m.outer.Part(r.PathValue("part"))
 	if !ok {
 		s.notFound(w, r)
 		return
 	}
-	body := bufio.NewReaderSize(p.Open(ctx), 32<<10)
+	body := bufio.NewReaderSize(p.Open(r.Context()), 32<<10)
 	name := p.FileName()
 	ctype := fileType(p.Type)
 	if head, _ := body.Peek(512); r.URL.Query().Get("show") == "1" && shownImage(p.Type) && shownImage(http.DetectContentType(head)) {
@@ -149,19 +154,23 @@ func (s *Server) part(w http.ResponseWriter, r *http.Request) {
 		s.download(w, ctype, name, -1)
 		s.noteDownload(r, m, name)
 	}
-	if r.Method != http.MethodHead {
-		_, _ = io.Copy(w, body) // a reader that went away is no fault of ours
+	if r.Method == http.MethodHead {
+		return
+	}
+	if _, err := io.Copy(w, body); err != nil {
+		panic(http.ErrAbortHandler) // a file cut short must not look whole
 	}
 }
 
 // zipped gives all attachments in one file.
 func (s *Server) zipped(w http.ResponseWriter, r *http.Request) {
-	ctx, m, err := s.open(r.Context(), boxOf(r.Context()), r.PathValue("id"), r.URL.Query().Get("in"))
+	_, m, err := s.open(r.Context(), boxOf(r.Context()), r.PathValue("id"), r.URL.Query().Get("in"))
 	if err != nil {
 		s.failView(w, r, err)
 		return
 	}
 	defer m.Close()
+	m.Taken()
 	var total int64
 	for _, p := range m.message.Attachments {
 		total += p.Size
@@ -180,7 +189,7 @@ func (s *Server) zipped(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	if err := render.Zip(ctx, w, m.message.Attachments); err != nil {
+	if err := render.Zip(r.Context(), w, m.message.Attachments); err != nil {
 		panic(http.ErrAbortHandler) // a zip cut short must not look whole
 	}
 }

@@ -165,6 +165,7 @@ func (s *Server) carry(ctx context.Context, v *viewer, writing string, d compose
 		return nil, err
 	}
 	defer o.Close()
+	o.Taken()
 	var all []mailbox.Attachment
 	for _, id := range parts {
 		var content io.Reader = o.body.Reader()

@@ -1,0 +1,65 @@
+package webmail
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// stuck is a reader of an answer who takes nothing of its body until it is let go.
+type stuck struct {
+	*httptest.ResponseRecorder
+	began chan<- struct{}
+	gone  <-chan struct{}
+	told  bool
+}
+
+func (w *stuck) Write(p []byte) (int, error) {
+	if !w.told {
+		w.told = true
+		w.began <- struct{}{}
+		<-w.gone
+	}
+	return w.ResponseRecorder.Write(p)
+}
+
+// TestSlowDownloads: files that go over a bad line for minutes keep nobody from reading, and come whole although
+// taking a message apart has a limit of seconds.
+func TestSlowDownloads(t *testing.T) {
+	r := newRig(t)
+	id := r.deliver(held{from: "x@outside.example", rcpts: []string{"anna@example.test"}, raw: "From: x@outside.example\nSubject: slow\n" +
+		"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/html\n\n<p>hello\n--b\nContent-Disposition: attachment; filename=a.txt\n\n" +
+		strings.Repeat(strings.Repeat("a", 99)+"\n", 5000) + "--b--\n"})[0]
+	r.server.o.Limits.View = 3 * time.Second
+	began, gone := make(chan struct{}), make(chan struct{})
+	answers := make(chan *httptest.ResponseRecorder)
+	paths := []string{"/part/1.2", "/eml", "/zip", "/frame", ""}
+	const many = 10 * parallelViews
+	for i := range many {
+		go func() {
+			w := &stuck{ResponseRecorder: httptest.NewRecorder(), began: began, gone: gone}
+			req := httptest.NewRequest(http.MethodGet, "/m/me/message/"+id+paths[i%len(paths)], nil)
+			req.AddCookie(&http.Cookie{Name: "who", Value: "anna@example.test"})
+			r.server.ServeHTTP(w, req)
+			answers <- w.ResponseRecorder
+		}()
+	}
+	for range many {
+		select {
+		case <-began:
+		case w := <-answers:
+			t.Fatalf("it is all there before it is taken: %d", w.Code)
+		}
+	}
+	if got := r.client("anna@example.test").get("/m/me/message/" + id); got.status != http.StatusOK {
+		t.Errorf("reading beside slow downloads: %d", got.status)
+	}
+	time.AfterFunc(r.server.o.Limits.View+100*time.Millisecond, func() { close(gone) })
+	for range many {
+		if w := <-answers; w.Code != http.StatusOK || strings.HasSuffix(w.Header().Get("Content-Disposition"), ".txt") && w.Body.Len() < 500_000 {
+			t.Errorf("%d %q came with %d octets", w.Code, w.Header().Get("Content-Disposition"), w.Body.Len())
+		}
+	}
+}
