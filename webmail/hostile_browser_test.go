@@ -434,3 +434,28 @@ func TestHostileMailIsSeen(t *testing.T) {
 		t.Errorf("unprotected mail went unnoticed: %s\n%q\n%q\n%q", seen, p.Dialogs(), b.Escapes(), h.odd)
 	}
 }
+
+// TestSandboxAlone: with sanitiser and policy both gone mail loads what it likes, but the sandbox still runs nothing,
+// sends no form and lets nothing leave its frame.
+func TestSandboxAlone(t *testing.T) {
+	slow(t)
+	b := chrome.ForTest(t)
+	r := newHostileRig(t)
+	h, p := r.serve(t, layers{sandbox: true}), hostilePage(t, b)
+	var paths []string
+	for i, m := range r.mails {
+		if m.plain && i%2 == 0 {
+			paths = append(paths, m.pages[0]+"/frame")
+		}
+	}
+	got := h.show(p, false, paths)
+	for _, w := range append(got.Wrong, p.Dialogs()...) {
+		t.Error(w)
+	}
+	for _, q := range p.Requests() {
+		if q.Method != http.MethodGet {
+			t.Errorf("%s %s", q.Method, q.URL)
+		}
+	}
+	t.Logf("%d documents; %d requests went elsewhere, as they may without a policy", got.Frames, len(b.Escapes()))
+}
