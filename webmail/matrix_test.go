@@ -1,6 +1,7 @@
 package webmail
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"mime/multipart"
@@ -305,5 +306,70 @@ func TestOtherSitesCantPost(t *testing.T) {
 	}
 	if it, err := r.mail.Item(t.Context(), r.box("anna@example.test"), all[0].entry); err != nil || it.Trashed || n < 100 {
 		t.Errorf("%d tried; deleted: %v, %v", n, it.Trashed, err)
+	}
+}
+
+// TestNobodySendsAsAnother: an alias that has become somebody else's is nothing to write from, though the account that had
+// it was deleted and brought back with it.
+func TestNobodySendsAsAnother(t *testing.T) {
+	const alias = "a.schmidt@example.test"
+	r := newRig(t)
+	must(t, r.accounts.Delete(t.Context(), "admin", "anna@example.test"))
+	_, err := r.accounts.Edit(t.Context(), "admin", "max@example.test", accounts.Edit{Aliases: []string{alias}})
+	must(t, err)
+	must(t, r.accounts.Undelete(t.Context(), "admin", "anna@example.test"))
+	for who, want := range map[string]bool{"anna@example.test": false, "max@example.test": true} {
+		for _, path := range []string{"/write", "/settings"} {
+			if got := strings.Contains(r.ask(who, http.MethodGet, path, nil).Body.String(), alias); got != want {
+				t.Errorf("%s offers %s to %s: %v, want %v", path, alias, who, got, want)
+			}
+		}
+		w := r.form(who, "/write/"+spool.NewID(), "do", "send", "box", "me", "from", alias, "to", "x@outside.example", "subject", "pay me", "text", "Now.")
+		if got := len(r.sender.sent) > 0; got != want {
+			t.Errorf("%s sends as %s: %v, want %v (%d)", who, alias, got, want, w.Code)
+		}
+		r.sender.sent = nil
+	}
+}
+
+// TestStreamsAreOnesOwn: what happens in others' mailboxes makes no event.
+func TestStreamsAreOnesOwn(t *testing.T) {
+	r := newRig(t)
+	follow := func(who string) <-chan string {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.web.URL+"/events", nil)
+		must(t, err)
+		req.AddCookie(&http.Cookie{Name: "who", Value: who})
+		res, err := http.DefaultClient.Do(req)
+		must(t, err)
+		lines := make(chan string, 100)
+		go func() {
+			defer res.Body.Close()
+			for in := bufio.NewScanner(res.Body); in.Scan(); {
+				if strings.HasPrefix(in.Text(), "event:") || strings.HasPrefix(in.Text(), "data:") && in.Text() != "data:" {
+					lines <- in.Text()
+				}
+			}
+		}()
+		return lines
+	}
+	anna, kim := follow("anna@example.test"), follow("kim@other.test")
+	r.deliver(held{from: "x@outside.example", rcpts: []string{"anna@example.test"}, raw: secretMail("mark")})
+	if got := <-anna; got != "event: mail" {
+		t.Errorf("anna is told %q", got)
+	}
+	r.draft("max@example.test", "mark")
+	select {
+	case got := <-kim:
+		t.Errorf("kim is told %q", got)
+	default:
+	}
+	r.deliver(held{from: "x@outside.example", rcpts: []string{"kim@other.test"}, raw: secretMail("mark")})
+	if got := <-kim; got != "event: mail" {
+		t.Errorf("kim is told %q of the own mail", got)
+	}
+	select {
+	case got := <-anna:
+		t.Errorf("anna is told %q of kim's", got)
+	default:
 	}
 }

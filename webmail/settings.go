@@ -60,7 +60,7 @@ func (s *Server) settings(w http.ResponseWriter, r *http.Request) {
 
 // settingsForm shows the form as a says.
 func (s *Server) settingsForm(w http.ResponseWriter, r *http.Request, status int, a accounts.Account, problem string) {
-	p := settingsPage{Signature: a.Signature, Addresses: a.Senders(), Problem: problem}
+	p := settingsPage{Signature: a.Signature, Addresses: viewerOf(r.Context()).senders(), Problem: problem}
 	for _, l := range words.Languages() {
 		p.Languages = append(p.Languages, choice{l, languageName(l), l == a.Language})
 	}

@@ -73,6 +73,14 @@ func (v *viewer) boxes() []mailbox.Box {
 	return append([]mailbox.Box{v.Own}, v.Shared...)
 }
 
+// senders are the addresses that the viewer may write from. An alias that is somebody else's by now isn't one: an
+// account that was deleted and brought back may still name it.
+func (v *viewer) senders() []string {
+	return slices.DeleteFunc(v.Account.Senders(), func(a string) bool {
+		return slices.Contains(v.Account.Aliases, a) && !slices.Contains(v.Own.Addresses, a) && !slices.Contains(v.Account.Shared, a)
+	})
+}
+
 // boxName returns the name of a box in URLs.
 func (v *viewer) boxName(b mailbox.Box) string {
 	if b.ID == v.Own.ID {

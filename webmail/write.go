@@ -174,7 +174,7 @@ func mailtoFields(link string) url.Values {
 
 // senders are the addresses that the viewer may write from, that of the box first.
 func senders(v *viewer, box mailbox.Box) []string {
-	all := v.Account.Senders()
+	all := v.senders()
 	if i := slices.Index(all, box.ID); i > 0 {
 		all = append([]string{box.ID}, slices.Delete(slices.Clone(all), i, i+1)...)
 	}

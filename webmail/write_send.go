@@ -19,7 +19,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, v *viewer, p write
 	to, cc, bcc, problems := p.Draft.Recipients()
 	s.checkPeople(t, &p)
 	switch _, why := s.maySend(r, v, p.Draft.From); {
-	case !slices.Contains(v.Account.Senders(), p.Draft.From):
+	case !slices.Contains(v.senders(), p.Draft.From):
 		p.Problems.From = append(p.Problems.From, t.T("write.problem.from"))
 	case why != "":
 		p.Problems.General = append(p.Problems.General, t.T("write.problem.kept"))
