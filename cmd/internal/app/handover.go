@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -52,39 +53,48 @@ func (a *App) handovers(ctx context.Context) error {
 	}
 }
 
-// handOver writes the mails of a domain's last outage if it is time.
+// handOver writes the mails of a domain's outages of which it is time. A short one may follow a long one within minutes.
 func (a *App) handOver(ctx context.Context, domain string, done map[string]bool) error {
 	wait := a.cfg.Load().Webmail.HandoverAfter.Std()
-	s := a.picture.Domain(domain)
-	if !s.Up || s.Until.IsZero() || time.Since(s.Until) < wait || time.Since(s.Until) > handoverLate {
+	if s := a.picture.Domain(domain); !s.Up || s.Until.IsZero() || time.Since(s.Until) > handoverLate {
 		return nil
 	}
-	sum, err := a.index.Summary(ctx, domain)
-	if err != nil || sum.Outage == "" || sum.Open || done[sum.Outage] {
+	list, err := a.index.Outages(ctx, domain)
+	if err != nil {
 		return err
 	}
-	o, err := a.index.Outage(ctx, sum.Outage)
-	if err != nil || o.Closed.IsZero() {
-		return err
+	var failed []error
+	for i := len(list) - 1; i >= 0; i-- {
+		o := &list[i]
+		if ago := time.Since(o.Closed); o.Closed.IsZero() || done[o.ID] || ago < wait || ago > handoverLate {
+			continue
+		}
+		failed = append(failed, a.handOverOutage(ctx, domain, o))
+		done[o.ID] = failed[len(failed)-1] == nil
 	}
+	return errors.Join(failed...)
+}
+
+// handOverOutage writes the mails of one outage. One that can't be written keeps nobody else's back.
+func (a *App) handOverOutage(ctx context.Context, domain string, o *index.Outage) error {
 	count := 0
+	var failed []error
 	for _, p := range a.web.accounts.All() {
-		if p.Domain() != domain || p.Disabled {
+		if p.Domain() != domain || p.Disabled || ctx.Err() != nil {
 			continue
 		}
 		told, err := a.handOverTo(ctx, p, o)
 		if err != nil {
-			return fmt.Errorf("%s: %w", p.Address, err)
+			failed = append(failed, fmt.Errorf("%s: %w", p.Address, err))
 		}
 		if told {
 			count++
 		}
 	}
-	done[o.ID] = true
 	if count > 0 {
 		a.log.Info("hand-over mails are on their way", "outage", o.ID, "people", count)
 	}
-	return nil
+	return errors.Join(append(failed, ctx.Err())...)
 }
 
 // handOverTo writes one person's mail, unless that was done already or there is nothing to tell.

@@ -1,0 +1,61 @@
+package app
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"restante/cmd/internal/config"
+	"restante/spool"
+	"restante/webmail/mailbox"
+)
+
+// TestHandOverOfAnEarlierOutage: a short outage right after a long one doesn't take its hand-over mails away.
+func TestHandOverOfAnEarlierOutage(t *testing.T) {
+	a := node(t, t.TempDir())
+	handOverAfter := func(d time.Duration) {
+		c := *a.cfg.Load()
+		c.Webmail.HandoverAfter = config.Duration(d)
+		a.cfg.Store(&c)
+	}
+	handOverAfter(time.Hour)
+	until(t, "there are people", func() bool { return len(a.web.accounts.All()) == len(DevPeople()) })
+	if _, err := a.primary.do("stop"); err != nil {
+		t.Fatal(err)
+	}
+	if err := send(a.Addrs().SMTP[0], "you@example.test", "Subject: About Thursday\r\n\r\nWe come at nine.\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	box := mailbox.Box{ID: "you@example.test", Addresses: []string{"you@example.test"}}
+	until(t, "the mail is read", func() bool {
+		page, err := a.web.mail.List(t.Context(), mailbox.Query{Box: box, Folder: mailbox.Inbox})
+		if err != nil || len(page.Items) != 1 {
+			return false
+		}
+		seen := true
+		return a.web.mail.Flag(t.Context(), box.ID, box, []string{page.Items[0].Entry}, mailbox.Change{Seen: &seen}) == nil
+	})
+	if _, err := a.primary.do("start"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the outage is over", func() bool {
+		s := a.picture.Domain("example.test")
+		return s.Up && !s.Until.IsZero() && s.Delivered == 1
+	})
+	for _, typ := range []spool.EventType{spool.OutageOpened, spool.OutageClosed} {
+		ev := spool.Event{Type: typ, Time: time.Now().Add(time.Minute), Domain: "example.test", Outage: "another"} // its own mails aren't due
+		if err := a.spool.Record(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "another outage is over", func() bool {
+		sum, err := a.index.Summary(t.Context(), "example.test")
+		s := a.picture.Domain("example.test")
+		return err == nil && sum.Outage == "another" && !sum.Open && s.Up && s.Total == 0
+	})
+	handOverAfter(0)
+	until(t, "the hand-over mail of the first is at the primary", func() bool {
+		p, err := a.primary.do("list")
+		return err == nil && p.Count == 2 && strings.Contains(p.Messages[1].Subject, "while the mail server was down")
+	})
+}
