@@ -3,6 +3,7 @@ package webmail
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -68,11 +69,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
-	var names []string
-	for _, b := range v.boxes() {
-		names = append(append(names, b.ID), b.Addresses...)
-	}
-	changed, end := s.o.Mail.Subscribe(names...)
+	changed, end := s.o.Mail.Subscribe(v.watched()...)
 	defer end()
 
 	h := w.Header()
@@ -83,6 +80,15 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.follow(r, out, changed)
+}
+
+// watched are the boxes and addresses whose changes the viewer is told of.
+func (v *viewer) watched() []string {
+	var names []string
+	for _, b := range v.boxes() {
+		names = append(append(names, b.ID), b.Addresses...)
+	}
+	return names
 }
 
 type eventWriter struct {
@@ -126,6 +132,9 @@ func (s *Server) follow(r *http.Request, out *eventWriter, changed <-chan struct
 			if err != nil || v == nil {
 				_ = out.send("event: out\ndata:\n\n") // it ends either way
 				return
+			}
+			if !slices.Equal(v.watched(), viewerOf(r.Context()).watched()) {
+				return // the browser comes again, for what may be read now
 			}
 			if now := fingerprint(s.lines(r.WithContext(withViewer(r.Context(), v)), v)); now != was {
 				was, text = now, "event: lines\ndata:\n\n"

@@ -127,6 +127,33 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// TestEventsFollowTheBoxes: who may read a shared mailbox no longer isn't told of its mail, also on a page that stays open.
+func TestEventsFollowTheBoxes(t *testing.T) {
+	r := newRig(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.web.URL+"/events", nil)
+	must(t, err)
+	req.AddCookie(&http.Cookie{Name: "who", Value: "anna@example.test"})
+	res, err := http.DefaultClient.Do(req)
+	must(t, err)
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	if !lines.Scan() {
+		t.Fatal(lines.Err())
+	}
+	_, err = r.accounts.Edit(t.Context(), "admin", "anna@example.test", accounts.Edit{NoShared: []string{"info@example.test"}})
+	must(t, err)
+	for lines.Scan() {
+		if strings.HasPrefix(lines.Text(), "event:") {
+			t.Errorf("told %q", lines.Text())
+		}
+	}
+	if lines.Err() != nil { // the browser asks again, for what may be read now
+		t.Errorf("the stream goes on: %v", lines.Err())
+	}
+}
+
 func TestLanguagesOfPages(t *testing.T) {
 	r := newRig(t)
 	r.outages.set("example.test", DomainState{Hosted: true, Down: true, Since: time.Now().Add(-time.Hour)})
