@@ -24,6 +24,20 @@ func Network(addr string) string {
 	return p.String()
 }
 
+// wide returns what a customer may have of IPv6 at most, in networks that count by themselves: the /48 of an address
+// (RFC 6177). "" for IPv4.
+func wide(addr string) string {
+	a, err := netip.ParseAddr(addr)
+	if err != nil || a.Unmap().Is4() {
+		return ""
+	}
+	p, err := a.WithZone("").Prefix(48)
+	if err != nil {
+		return ""
+	}
+	return p.String()
+}
+
 // Rate is a bucket of failures: Burst of them at once, then one more each Every.
 type Rate struct {
 	Burst int
@@ -35,6 +49,7 @@ type LimiterLimits struct {
 	Account Rate // guesses at one account from where it has never signed in
 	Known   Rate // guesses at one account from one network or browser that it is known from
 	Network Rate // all guesses from one network
+	Wide    Rate // all guesses from one /48 of IPv6, which holds 65,536 networks
 	Keys    int  // buckets that are kept; the fullest stay, so that a flood of addresses can't empty those of its targets
 }
 
@@ -45,6 +60,7 @@ func DefaultLimiterLimits() LimiterLimits {
 		Account: Rate{10, 3 * time.Minute},
 		Known:   Rate{10, time.Minute},
 		Network: Rate{40, 30 * time.Second},
+		Wide:    Rate{400, 3 * time.Second},
 		Keys:    100000,
 	}
 }
@@ -72,7 +88,7 @@ type bucket struct{ full time.Time }
 // NewLimiter returns a limiter; zero fields of limits are taken from DefaultLimiterLimits.
 func NewLimiter(l LimiterLimits) *Limiter {
 	d := DefaultLimiterLimits()
-	for _, f := range []struct{ have, def *Rate }{{&l.Account, &d.Account}, {&l.Known, &d.Known}, {&l.Network, &d.Network}} {
+	for _, f := range []struct{ have, def *Rate }{{&l.Account, &d.Account}, {&l.Known, &d.Known}, {&l.Network, &d.Network}, {&l.Wide, &d.Wide}} {
 		if f.have.Burst == 0 || f.have.Every == 0 {
 			*f.have = *f.def
 		}
@@ -96,10 +112,15 @@ func (l *Limiter) charges(a Attempt) []charge {
 		return []charge{{"browser " + a.Account + " " + a.Browser, l.l.Known}}
 	case a.Known:
 		return []charge{{"known " + a.Account + " " + network, l.l.Known}}
-	case a.Guess:
-		return []charge{{"network " + network, l.l.Network}, {"account " + a.Account, l.l.Account}}
 	}
-	return []charge{{"network " + network, l.l.Network}}
+	all := []charge{{"network " + network, l.l.Network}}
+	if w := wide(a.Addr); w != "" {
+		all = append(all, charge{"wide " + w, l.l.Wide})
+	}
+	if a.Guess {
+		all = append(all, charge{"account " + a.Account, l.l.Account})
+	}
+	return all
 }
 
 // Begin takes one try out of the attempt's buckets before anything is compared, so that tries at the same moment

@@ -44,6 +44,26 @@ func TestGuessesFromEverywhereAreFew(t *testing.T) {
 	})
 }
 
+// TestNetworksOfOneCustomer: who has a /48 of IPv6 can't guess at codes from each of its networks anew.
+func TestNetworksOfOneCustomer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLimiter(LimiterLimits{})
+		let := 0
+		for i := range 24 * 60 * 60 {
+			if try(l, Attempt{Account: anna, Addr: fmt.Sprintf("2001:db8:1:%x::1", i%65536)}, false) {
+				let++
+			}
+			time.Sleep(time.Second)
+		}
+		if let > 400+24*60*60/3 {
+			t.Errorf("%d guesses in a day from one customer", let)
+		}
+		if !try(l, Attempt{Account: anna, Addr: "2001:db8:2::1"}, true) {
+			t.Error("a neighbour is kept out")
+		}
+	})
+}
+
 func TestRealPeopleAreNotLockedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(LimiterLimits{})
