@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -22,7 +23,7 @@ type LeftBehind interface {
 //
 // The first is the one that the service can't do without: it is asked for the cluster and the domains, for its sake replay is
 // paused, and what it can't apply is tried until it can. Another one that fails ten times in a row is left behind, and
-// told so (LeftBehind): it must not hold up the first.
+// told so (LeftBehind): it must not hold up the first. A panic of it is such a failure.
 func Folds(first Fold, others ...Fold) Fold {
 	f := &folds{}
 	for _, one := range append([]Fold{first}, others...) {
@@ -87,7 +88,11 @@ func (f *folds) Apply(ctx context.Context, steps []Step) error {
 		if p.isAside() {
 			continue
 		}
-		err := p.Apply(ctx, steps)
+		apply := p.Apply
+		if i > 0 {
+			apply = p.safely
+		}
+		err := apply(ctx, steps)
 		if err == nil {
 			p.fails = 0
 			continue
@@ -102,6 +107,17 @@ func (f *folds) Apply(ctx context.Context, steps []Step) error {
 		p.leave(fmt.Errorf("it failed %d times in a row: %w", p.fails, err))
 	}
 	return errors.Join(errs...)
+}
+
+// safely is Apply for folds that the service can do without: what one of them doesn't survive mustn't end the service, at each start
+// again.
+func (p *part) safely(ctx context.Context, steps []Step) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return p.Apply(ctx, steps)
 }
 
 // leave feeds the fold no longer.

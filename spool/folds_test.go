@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ type recorder struct {
 	cluster string
 	resets  int
 	fail    error
+	panics  bool
 	aside   chan error
 	lag     int
 }
@@ -38,6 +40,9 @@ func (r *recorder) Positions(context.Context) (map[spool.StreamID]spool.Position
 func (r *recorder) Apply(_ context.Context, steps []spool.Step) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.panics {
+		panic("a message that it doesn't survive")
+	}
 	if r.fail != nil {
 		return r.fail
 	}
@@ -228,5 +233,25 @@ func TestFoldsLeftBehind(t *testing.T) {
 	r.want(t, a, b)
 	if r.lag != 0 {
 		t.Errorf("lag %d", r.lag)
+	}
+}
+
+// TestFoldsPanic: a second fold that panics ends neither the service nor the first.
+func TestFoldsPanic(t *testing.T) {
+	r := newRecorder()
+	r.panics = true
+	w := start(t, mem.New(), t.TempDir(), r)
+	w.message(10)
+	select {
+	case err := <-r.aside:
+		if !strings.Contains(err.Error(), "a message that it doesn't survive") {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it isn't left behind")
+	}
+	w.sync()
+	if n := len(w.picture().Pairs); n != 1 {
+		t.Errorf("the index has %d pairs", n)
 	}
 }

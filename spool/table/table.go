@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
@@ -217,7 +218,7 @@ func (d *DB) Tx(ctx context.Context, f func() error) error {
 	if err := d.Exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	err := f()
+	err := safely(f)
 	if err == nil {
 		err = d.Exec(ctx, "COMMIT")
 	}
@@ -226,6 +227,16 @@ func (d *DB) Tx(ctx context.Context, f func() error) error {
 		_, _ = d.conn.ExecContext(ctx, "ROLLBACK")
 	}
 	return err
+}
+
+// safely makes an error of a panic, so that what was begun is rolled back and can go on.
+func safely(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return f()
 }
 
 // Bulk gathers rows and writes them by statements of many rows.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -174,7 +175,7 @@ func (s *Store) readText(ctx context.Context, l *loadedItem) (*text, error) {
 	}
 	read, cancel := context.WithTimeout(ctx, textTime)
 	defer cancel()
-	full, names, err := s.o.Text(read, body, body.Size())
+	full, names, err := s.extract(read, body)
 	if cerr := body.Close(); cerr != nil {
 		s.log.Debug("close a body", "err", cerr)
 	}
@@ -194,6 +195,16 @@ func (s *Store) readText(ctx context.Context, l *loadedItem) (*text, error) {
 	}
 	t.snippet = snippet(full)
 	return t, nil
+}
+
+// extract makes an error of a panic: one message that the reader doesn't survive mustn't end the node, at each start again.
+func (s *Store) extract(ctx context.Context, body *spool.Body) (text string, names []string, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			text, names, err = "", nil, fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return s.o.Text(ctx, body, body.Size())
 }
 
 // keepTexts writes texts; those of messages that are gone since are dropped.
