@@ -53,7 +53,7 @@ can read all mail. It is read from the configuration and the key file, so run it
 		},
 	}
 	cmd.Flags().BoolVar(&page, "html", false, "a page to print, with a QR code")
-	cmd.Flags().BoolVar(&dev, "dev", false, "that of `serve --dev`")
+	cmd.Flags().BoolVar(&dev, "dev", false, "that of the node that serve --dev runs")
 	return cmd
 }
 
@@ -202,7 +202,7 @@ func (c *command) recover(cmd *cobra.Command, card *recovery.Card, o recovery.Op
 		return nil, err
 	}
 	r := &recovery.Result{Node: cfg.Hostname, Config: o.ConfigPath, KeyFile: cfg.Secrets.KeyFile}
-	if err := os.MkdirAll(filepath.Dir(r.KeyFile), 0o750); err != nil {
+	if err := r.Folder(filepath.Dir(r.KeyFile)); err != nil {
 		return nil, err
 	}
 	return r, recovery.WriteKey(card.Key, r.KeyFile, r)
@@ -226,7 +226,7 @@ func (c *command) readCard(args []string) (string, error) {
 // afterRecover gives the files to their user and says what is next.
 func (c *command) afterRecover(r *recovery.Result, owner string) error {
 	if os.Geteuid() == 0 && owner != "" {
-		if err := giveTo(owner, append(append([]string{filepath.Dir(r.KeyFile)}, r.Wrote...), r.Kept...)); err != nil {
+		if err := giveTo(owner, r.Own()); err != nil {
 			return err
 		}
 	}

@@ -41,6 +41,30 @@ type Result struct {
 	Skipped  []string `json:"skipped,omitempty"` // objects of the store that can't be read
 	Taken    string   `json:"taken,omitempty"`   // when the configuration was kept (RFC 3339)
 	Problems []string `json:"problems,omitempty"`
+
+	folders []string // that were made, and data_dir
+}
+
+// Own lists the files and folders that belong to who runs the service: what was made for it, data_dir and the cluster key. What
+// else was there already stays whose it is.
+func (r *Result) Own() []string {
+	list := append(slices.Clone(r.folders), r.Wrote...)
+	if r.KeyFile != "" {
+		list = append(list, r.KeyFile)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// Folder makes a folder unless it is there.
+func (r *Result) Folder(dir string) error {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		r.folders = append(r.folders, dir)
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("can't make %s: %w", dir, err)
+	}
+	return nil
 }
 
 // Recover writes configuration and cluster key of a node by its card. Nothing in the store is changed.
@@ -132,10 +156,11 @@ func write(s *Snapshot, c *Card, o Options, storeURL string, credentials *File, 
 	}
 	r.KeyFile = keyFile
 	for _, dir := range []string{dataDir, filepath.Dir(keyFile), filepath.Dir(o.ConfigPath)} {
-		if err := os.MkdirAll(dir, 0o750); err != nil {
-			return fmt.Errorf("can't make %s: %w", dir, err)
+		if err := r.Folder(dir); err != nil {
+			return err
 		}
 	}
+	r.folders = append(r.folders, dataDir)
 	if err := writeNew(o.ConfigPath, text, o.Force); err != nil {
 		return err
 	}

@@ -90,7 +90,10 @@ func writeNew(path string, text []byte, replace bool) error {
 	if err != nil {
 		return fmt.Errorf("can't write %s: %w", path, err)
 	}
-	_, err = f.Write(text)
+	err = f.Chmod(0o600) // one that was there may have been for everybody
+	if err == nil {
+		_, err = f.Write(text)
+	}
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
