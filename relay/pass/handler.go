@@ -12,6 +12,7 @@
 package pass
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -303,7 +304,7 @@ func (h *Handler) wayOf(d *domain, a mailaddr.Address) way {
 	case r.Passes():
 		return way{primary: h.o.Primaries.Key(d.Name), record: r}
 	}
-	return way{reason: "primary " + string(r.State), record: r}
+	return way{reason: cmp.Or(r.Reason, "primary "+string(r.State)), record: r}
 }
 
 // declaredBecause is the reason of an outage that an admin's word has begun, as health.Record has it for a domain; of an
