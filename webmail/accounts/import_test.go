@@ -122,7 +122,7 @@ func TestImportCSV(t *testing.T) {
 	slices.Sort(text)
 	same(t, "notes", strings.Join(text, "\n"), strings.Join([]string{
 		`1 false columns passed over: Phone`,
-		`10 true "broken" is no address: write for example anna@example.com`,
+		`10 true "broken" is no address: write for example anna@example.com; --domain completes users without one`,
 		`11 false alias a.s@example.com belongs to anna@example.com`,
 		`11 true "xx yy" is no language: write for example en, fr, de or ja`,
 		`12 true kind "robot" is not known: write person, group or shared`,

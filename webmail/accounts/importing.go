@@ -145,7 +145,11 @@ func (im *importing) read(rows []Row) {
 	for _, row := range rows {
 		address, err := im.d.normal(row.Address)
 		if err != nil {
-			im.note(row, true, "%s", reason(err))
+			hint := ""
+			if row.Address != "" && !strings.Contains(row.Address, "@") {
+				hint = "; --domain completes users without one"
+			}
+			im.note(row, true, "%s%s", reason(err), hint)
 			continue
 		}
 		row.Address = address
