@@ -2,6 +2,7 @@ package config
 
 import (
 	"bufio"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -307,6 +308,24 @@ func TestWarnsOfNotifyCommand(t *testing.T) {
 		c := &Config{Hostname: "mx2.example.test", Notify: Notify{Command: []string{program}}}
 		if got := strings.Contains(strings.Join(c.Warnings(), "\n"), "notify.command"); got != warned {
 			t.Errorf("%s: %q", program, c.Warnings())
+		}
+	}
+}
+
+// TestWarnsOfReadablePasswords: the file may be read by everybody only while it holds no password.
+func TestWarnsOfReadablePasswords(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "restante.toml")
+	for _, x := range []struct {
+		mode     os.FileMode
+		password string
+		warned   bool
+	}{{0o644, "secret", true}, {0o640, "secret", false}, {0o644, "", false}} {
+		if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Chmod(file, x.mode)); err != nil {
+			t.Fatal(err)
+		}
+		c := &Config{Hostname: "mx2.example.test", Files: []string{file}, Domains: []Domain{{Name: "example.test", Recipients: []string{"@"}, Submission: Submission{Password: Secret(x.password)}}}}
+		if got := strings.Contains(strings.Join(c.Warnings(), "\n"), "everybody on this machine"); got != x.warned {
+			t.Errorf("%v: %q", x, c.Warnings())
 		}
 	}
 }

@@ -63,14 +63,20 @@ func (p Problems) Error() string {
 type decoder struct {
 	lines    positions
 	problems Problems
-	unparsed bool // a file is no TOML
-	unknown  bool // a key is misspelt: one that seems to be missing may be that one
+	read     Problems // those from before the checks of validate
+	unparsed bool     // a file is no TOML
+	unknown  bool     // a key is misspelt: one that seems to be missing may be that one
 }
 
 func (d *decoder) bad(key, mend, format string, args ...any) {
 	at := d.lines.of(key)
 	_, there := d.lines[key]
 	d.problems = append(d.problems, Problem{File: at.file, Line: at.line, Key: shown(key), Text: fmt.Sprintf(format, args...), Mend: mend, missing: !there})
+}
+
+// about reports a problem with a key.
+func (p Problems) about(key string) bool {
+	return slices.ContainsFunc(p, func(x Problem) bool { return x.Key == key })
 }
 
 // shown drops the indexes of array tables: the line says which one it is.

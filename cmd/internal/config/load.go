@@ -152,7 +152,7 @@ func (c *Config) finish(d *decoder, flags Flags) (*Config, error) {
 	d.flags(c, flags)
 	if !d.unparsed { // else most of it would be missing
 		c.fill()
-		more := &decoder{lines: d.lines}
+		more := &decoder{lines: d.lines, read: d.problems}
 		more.validate(c)
 		d.add(c, more.problems)
 	}

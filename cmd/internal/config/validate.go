@@ -286,8 +286,24 @@ func (c *Config) Warnings() []string {
 		}
 	}
 	w = append(w, c.webmailWarnings()...)
+	w = append(w, c.readableWarnings()...)
 	if strings.HasPrefix(c.Store.URL, "mem:") {
 		w = append(w, "store.url is memory: what is kept is lost when the process ends; write a file:// or s3:// URL")
+	}
+	return w
+}
+
+// readableWarnings names files with passwords that everybody on the machine can read.
+func (c *Config) readableWarnings() []string {
+	has := c.Smarthost.Password != "" || slices.ContainsFunc(c.Domains, func(d Domain) bool { return d.Submission.Password != "" })
+	if !has {
+		return nil
+	}
+	var w []string
+	for _, name := range c.Files {
+		if i, err := os.Stat(name); err == nil && i.Mode().Perm()&0o004 != 0 {
+			w = append(w, fmt.Sprintf("everybody on this machine can read %s and the passwords in it: chmod 640, and chgrp it to the group that restante runs as", name))
+		}
 	}
 	return w
 }

@@ -106,9 +106,13 @@ func (d *decoder) webmail(c *Config) {
 		}
 		return
 	}
-	both := w.TLSCert != "" && w.TLSKey != ""
 	switch {
-	case w.TLS == "files" && !both:
+	case d.read.about("webmail.tls"): // what it means isn't known
+	case w.TLS == "files" && w.TLSCert == "" && w.TLSKey != "":
+		d.bad("webmail.tls_cert", "write the path of the certificate that tls_key belongs to, its chain behind it", "is missing")
+	case w.TLS == "files" && w.TLSKey == "" && w.TLSCert != "":
+		d.bad("webmail.tls_key", "write the path of the key of tls_cert", "is missing")
+	case w.TLS == "files" && w.TLSCert == "":
 		d.bad("webmail.tls", `write tls_cert and tls_key below it, or tls = "acme" to have a certificate made`, "there are no files to take a certificate from")
 	case w.TLS != "files" && (w.TLSCert != "" || w.TLSKey != ""):
 		key := "webmail.tls_cert"
