@@ -12,7 +12,7 @@ const signedInWithin = 15 * time.Minute
 
 // webmailState is how the webmail does, nil when it is off.
 func (a *App) webmailState(ctx context.Context) *admin.WebmailState {
-	if len(a.web.listeners) == 0 {
+	if !a.cfg.Load().Webmail.On() {
 		return nil
 	}
 	s := &admin.WebmailState{State: "open", URL: a.addrs.Webmail}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -51,7 +53,46 @@ func (w *web) failed() error {
 	return w.broken
 }
 
-// listenWeb opens the listeners of the webmail.
+// noWebmail notes why there is none. Mail is taken, kept and handed over all the same.
+func (a *App) noWebmail(err error) {
+	a.log.Error("there is no webmail", "err", err)
+	a.web.fail(err)
+	for _, l := range slices.Concat(a.web.listeners, a.web.redirect) {
+		_ = l.Close() // else people would wait for an answer
+	}
+	a.web.listeners, a.web.redirect = nil, nil
+}
+
+// webAgain is the pause after a part of the webmail failed.
+const webAgain = time.Minute
+
+// runWeb runs a part of the webmail in the background. Whatever becomes of it doesn't stop the node.
+func (a *App) runWeb(name string, f func(context.Context) error) {
+	safely := func(ctx context.Context) (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+			}
+		}()
+		return f(ctx)
+	}
+	a.life.run(name, func(ctx context.Context) error {
+		for {
+			err := safely(ctx)
+			if err == nil || ctx.Err() != nil {
+				return nil
+			}
+			a.log.Error("a part of the webmail failed and is begun again", "part", name, "err", err)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(webAgain):
+			}
+		}
+	})
+}
+
+// listenWeb opens the listeners of the webmail. With --dev they are all that somebody wants.
 func (a *App) listenWeb(ctx context.Context) error {
 	c := a.cfg.Load()
 	if !c.Webmail.On() {
@@ -74,11 +115,14 @@ func (a *App) listenWeb(ctx context.Context) error {
 		return list, nil
 	}
 	var err error
-	if a.web.listeners, err = open(c.Webmail.Listen, "--webmail-listen"); err != nil {
-		return err
+	if a.web.listeners, err = open(c.Webmail.Listen, "--webmail-listen"); err == nil {
+		a.addrs.Webmail = a.webURL(c)
+		a.web.redirect, err = open(c.Webmail.RedirectListen, "[webmail] redirect_listen")
 	}
-	a.addrs.Webmail = a.webURL(c)
-	a.web.redirect, err = open(c.Webmail.RedirectListen, "[webmail] redirect_listen")
+	if err != nil && !c.Dev {
+		a.noWebmail(err)
+		return nil
+	}
 	return err
 }
 
@@ -110,8 +154,7 @@ func (a *App) openMail(c *config.Config) {
 	})
 	if err != nil {
 		err = fmt.Errorf("can't open %s: %w; move it away and restart: it is made again from the store", path, err)
-		a.log.Error("there is no webmail", "err", err)
-		a.web.fail(err)
+		a.noWebmail(err)
 		return
 	}
 	a.web.mail = s
@@ -139,6 +182,14 @@ func (a *App) makeWeb(ctx context.Context) error {
 	if a.web.mail == nil {
 		return nil
 	}
+	if err := a.makePages(ctx); err != nil {
+		a.noWebmail(err)
+		a.web.accounts, a.web.sessions, a.web.server = nil, nil, nil
+	}
+	return nil
+}
+
+func (a *App) makePages(ctx context.Context) error {
 	c := a.cfg.Load()
 	var err error
 	if a.web.accounts, err = accounts.Open(accounts.Options{
@@ -201,7 +252,8 @@ func (a *App) startWeb(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		return err
+		a.noWebmail(err)
+		return nil
 	}
 	a.web.host = webhost.New(o)
 	a.web.host.Start()
@@ -214,8 +266,8 @@ func (a *App) startWeb(ctx context.Context) error {
 	if a.web.server == nil {
 		return nil
 	}
-	a.life.run("full text", a.web.mail.Run)
-	a.life.run("hand-over mails", a.handovers)
+	a.runWeb("full text", a.web.mail.Run)
+	a.runWeb("hand-over mails", a.handovers)
 	open := make(chan struct{})
 	a.life.run("webmail opener", func(ctx context.Context) error {
 		defer close(open)
@@ -241,7 +293,7 @@ func (a *App) filesTLS(c *config.Config) (*tls.Config, error) {
 	if err != nil {
 		return nil, admin.Errorf(admin.KindFailed, "mend tls_cert and tls_key in [webmail]", "no certificate for the webmail: %w", err)
 	}
-	a.life.run("webmail certificate", func(ctx context.Context) error {
+	a.runWeb("webmail certificate", func(ctx context.Context) error {
 		s.Watch(ctx, certEvery)
 		return nil
 	})
@@ -260,7 +312,7 @@ func (a *App) acmeTLS(c *config.Config) (*tls.Config, error) {
 		return nil, admin.Errorf(admin.KindUsage, "mend [webmail] acme_ca_root", "no certificates for the webmail: %w", err)
 	}
 	a.life.add("certificates of the webmail", func(context.Context) error { a.web.acme.Stop(); return nil })
-	a.life.run("certificates by ACME", func(ctx context.Context) error {
+	a.runWeb("certificates by ACME", func(ctx context.Context) error {
 		if _, err := a.keys.wait(ctx); err != nil {
 			return nil //nolint:nilerr // the node stops
 		}
