@@ -191,6 +191,9 @@ func normalCode(code string) string {
 	}, code)
 }
 
+// Once returns nil to the first in the cluster who uses what is named, ErrUsed to all others, for ever. Names are of [A-Za-z0-9._-].
+func (d *Directory) Once(ctx context.Context, name string) error { return d.claim(ctx, name) }
+
 // claim returns nil to the first in the cluster who uses what is named, else ErrUsed.
 func (d *Directory) claim(ctx context.Context, name string) error {
 	if d.o.Claim != nil {

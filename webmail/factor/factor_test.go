@@ -24,6 +24,7 @@ type rig struct {
 	t      *testing.T
 	ring   *secret.Keyring
 	ledger []spool.Event
+	claims map[string]bool // of the whole cluster
 }
 
 func newRig(t *testing.T) *rig {
@@ -31,13 +32,18 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &rig{t: t, ring: ring}
+	return &rig{t: t, ring: ring, claims: map[string]bool{}}
 }
 
 func (r *rig) node() *Factors {
 	dir, err := accounts.Open(accounts.Options{
-		Record:  func(_ context.Context, evs ...spool.Event) error { r.ledger = append(r.ledger, evs...); return nil },
-		Note:    func(evs ...spool.Event) { r.ledger = append(r.ledger, evs...) },
+		Record: func(_ context.Context, evs ...spool.Event) error { r.ledger = append(r.ledger, evs...); return nil },
+		Note:   func(evs ...spool.Event) { r.ledger = append(r.ledger, evs...) },
+		Claim: func(_ context.Context, name string) (bool, error) {
+			first := !r.claims[name]
+			r.claims[name] = true
+			return first, nil
+		},
 		Secrets: r.ring,
 	})
 	if err != nil {
@@ -72,6 +78,27 @@ func code(t *testing.T, seed string, at time.Time) string {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// TestTOTPOnTwoNodes: a code that was watched while it was typed is no good at another node that hasn't heard of it yet.
+func TestTOTPOnTwoNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		f := r.node()
+		seed := NewSeed()
+		if err := f.ConfirmTOTP(t.Context(), anna, seed, code(t, seed, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		other := r.node()
+		time.Sleep(time.Minute)
+		now := code(t, seed, time.Now())
+		if err := f.VerifyTOTP(t.Context(), anna, now); err != nil {
+			t.Fatal(err)
+		}
+		if err := other.VerifyTOTP(t.Context(), anna, now); !errors.Is(err, ErrWrong) {
+			t.Errorf("the same code at another node: %v", err)
+		}
+	})
 }
 
 func TestTOTP(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base32"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -86,6 +87,14 @@ func (f *Factors) VerifyTOTP(ctx context.Context, account, code string) error {
 	step, err := match(seeds.EncodeToString(raw), code, time.Now(), last.Step)
 	if err != nil {
 		return err
+	}
+	// Another node may have taken it a moment ago.
+	err = f.dir.Once(ctx, fmt.Sprintf("totp-%x-%d", handle(account)[:16], step))
+	if errors.Is(err, accounts.ErrUsed) {
+		return ErrWrong
+	}
+	if err != nil {
+		return fmt.Errorf("whether the code of %s was used can't be known: %w", account, err)
 	}
 	return f.dir.Record(ctx, account, accounts.Change{Account: account, Field: fieldTOTPUsed, Value: stepUsed{step}})
 }
