@@ -163,6 +163,17 @@ node         ready  mx2.example.net   SMTP on 0.0.0.0:25   1 session   running f
 	}
 }
 
+func TestWhyNoServer(t *testing.T) {
+	for reason, want := range map[string]string{
+		"smtp.example.net:587: connect: dial tcp 192.0.2.1:587: connect: connection refused": "connection refused",
+		"auth: 535 5.7.8 Authentication credentials invalid":                                 "auth: 535 5.7.8 Authentication credentials invalid -> mend its user and password in the configuration, then restante reload",
+	} {
+		if got := whyNoServer(reason); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 // TestWatchFitsTheTerminal: lines are broken between their parts, none is wider than the terminal, and drawing
 // again goes up by as many lines as are there.
 func TestWatchFitsTheTerminal(t *testing.T) {

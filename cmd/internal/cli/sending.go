@@ -70,7 +70,7 @@ func (e *Env) printSending(s *submit.Status, now time.Time) {
 		state, style := stateWord(string(x.State))
 		text := x.Address
 		if x.State != "up" {
-			text += fmt.Sprintf("   since %s (%s)   %s", clock(x.Since, now), span(now.Sub(x.Since)), clean(admin.Brief(x.Reason)))
+			text += fmt.Sprintf("   since %s (%s)   %s", clock(x.Since, now), span(now.Sub(x.Since)), whyNoServer(x.Reason))
 		}
 		t.add(col(name), styled(style, state), col(text))
 	}
@@ -85,12 +85,21 @@ func (e *Env) printSending(s *submit.Status, now time.Time) {
 		}
 		t.add(col(name), styled(styleRed, "STOPPED"), col(text))
 	}
-	waits := "nothing waits"
+	waits := "nothing waits for the smarthost"
 	if s.Pending > 0 {
 		waits = plural(s.Pending, "pair") + " of message and recipient wait, the oldest for " + span(now.Sub(s.Oldest))
 	}
 	t.add(col("last 24 h"), col(""), col(tallyLine(s.LastDay)+"; "+waits))
 	t.print(e.Out)
+}
+
+// whyNoServer is why a smarthost or submission server can't be used, with what to do where that is known.
+func whyNoServer(reason string) string {
+	why := clean(admin.Brief(reason))
+	if strings.HasPrefix(reason, "auth: ") {
+		why += " -> mend its user and password in the configuration, then restante reload"
+	}
+	return why
 }
 
 // tallyLine is "17 sent, 16 delivered, 1 bounced".
@@ -149,6 +158,11 @@ and until it is allowed again. Nothing is deleted; see it with: restante queue l
 			return c.printJSON(s)
 		}
 		c.printSending(s, time.Now())
+		if stop && !all {
+			if _, err := client.User(cmd.Context(), r.Account); err != nil && admin.AsError(err).Kind == admin.KindNotFound {
+				fmt.Fprintf(c.Err, "nobody has the address %s now: is it written right? See restante user list\n", clean(r.Account))
+			}
+		}
 		return nil
 	}
 	return cmd
@@ -173,7 +187,7 @@ func sendingLine(s *submit.Status, now time.Time) string {
 	for _, x := range s.Servers {
 		switch {
 		case x.State != "up":
-			parts = append(parts, x.Address+"  "+clean(admin.Brief(x.Reason)))
+			parts = append(parts, x.Address+"  "+whyNoServer(x.Reason))
 		case x.Domain == spool.Smarthost:
 			parts = append(parts, x.Address)
 		}
