@@ -192,7 +192,18 @@ func (s *Store) pruneActivity(ctx context.Context) error {
 	return err
 }
 
-// Accounts returns all AccountChanged events, oldest first.
+// sessionsKept is how long events of package session are kept here: by far longer than a session lasts, after which they say nothing.
+const sessionsKept = 40 * 24 * time.Hour
+
+// pruneSessions forgets the events of old sessions, of which a person makes some each day. They stay in the ledger.
+func (s *Store) pruneSessions(ctx context.Context) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	before := keyAt(s.o.Now().Add(-sessionsKept))
+	return s.db.Exec(ctx, "DELETE FROM account WHERE id<? AND json_extract(event,'$.data.change') LIKE 'session%'", before.Bytes())
+}
+
+// Accounts returns all AccountChanged events, oldest first, but for those of old sessions.
 func (s *Store) Accounts(ctx context.Context) ([]spool.Event, error) {
 	return s.kept(ctx, "SELECT event FROM account ORDER BY id")
 }

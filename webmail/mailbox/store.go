@@ -94,7 +94,7 @@ func (s *Store) begin(ctx context.Context) error {
 	if last.Valid {
 		s.clock.seen(time.Unix(0, last.Int64), s.o.Now())
 	}
-	return s.pruneActivity(ctx)
+	return errors.Join(s.pruneActivity(ctx), s.pruneSessions(ctx))
 }
 
 // Close ends the store. No method may run or be called any more.

@@ -61,6 +61,7 @@ func (s *Store) Run(ctx context.Context) error {
 				s.chore(ctx, "noting events again", s.noteAgain)
 			case <-prune.C:
 				s.chore(ctx, "pruning activities", s.pruneActivity)
+				s.chore(ctx, "pruning sessions", s.pruneSessions)
 			case <-s.pokeIf(rest >= textIdle):
 				waits = false
 			case <-timer.C:
