@@ -33,6 +33,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, mailbox.ErrNotFound):
 		s.notFound(w, r)
+	case errors.Is(err, errQuota):
+		s.problem(w, r, http.StatusTooManyRequests, "quota")
 	case r.Context().Err() != nil && errors.Is(err, context.Canceled):
 		// The reader went away; nobody sees an answer.
 	default:

@@ -36,6 +36,7 @@ type Limits struct {
 	Bulk    int           // entries in one bulk action; default 500
 	Form    int64         // octets of a form without files; default 1 MB
 	Zip     int64         // octets of all attachments in one zip, decoded; default 200 MB
+	Kept    int64         // octets of drafts and attachments that one account may have kept within an hour; default 1 GB
 	Message int64         // octets of a message that is sent, its attachments encoded; default 25 MB
 }
 
@@ -57,6 +58,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Message == 0 {
 		l.Message = 25e6
+	}
+	if l.Kept == 0 {
+		l.Kept = 1 << 30
 	}
 	if l.Zip == 0 {
 		l.Zip = 200 << 20

@@ -29,6 +29,7 @@ type Server struct {
 	views    chan struct{} // one for each message that is being taken apart
 	metrics  *metrics
 	undoable recentDrafts // what can be taken back
+	quotas   quotas       // of what is written
 
 	// viewer says who asks: nil for nobody. It is the only door: all rules build on what it returns.
 	viewer func(*http.Request) (*viewer, error)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"restante/spool"
 )
 
 // stuck is a reader of an answer who takes nothing of its body until it is let go.
@@ -61,5 +63,27 @@ func TestSlowDownloads(t *testing.T) {
 		if w := <-answers; w.Code != http.StatusOK || strings.HasSuffix(w.Header().Get("Content-Disposition"), ".txt") && w.Body.Len() < 500_000 {
 			t.Errorf("%d %q came with %d octets", w.Code, w.Header().Get("Content-Disposition"), w.Body.Len())
 		}
+	}
+}
+
+// TestKeepingIsBounded: nobody fills the store with drafts and files, whatever is sent of them.
+func TestKeepingIsBounded(t *testing.T) {
+	r := newRig(t)
+	r.server.o.Limits.Kept = 100_000
+	save := func() int {
+		return r.form("max@example.test", "/write/"+spool.NewID(), "do", "save", "box", "me", "from", "max@example.test", "text", strings.Repeat("much ", 10_000)).Code
+	}
+	kept := 0
+	for range 10 {
+		if save() == http.StatusSeeOther {
+			kept++
+		}
+	}
+	if kept == 0 || kept > 2 {
+		t.Errorf("%d drafts of 68 KB were kept, at most 100 KB may be", kept)
+	}
+	r.now = time.Now().Add(time.Hour + time.Minute)
+	if code := save(); code != http.StatusSeeOther {
+		t.Errorf("an hour later: %d", code)
 	}
 }

@@ -113,6 +113,9 @@ func (s *Server) takeFile(ctx context.Context, v *viewer, writing string, p *mul
 		f.tooLarge = append(f.tooLarge, p.FileName())
 		return nil
 	}
+	if s.quotas.full(v.Account.Address, s.o.Limits.Kept, s.o.Now()) {
+		return errQuota
+	}
 	a, err := s.o.Mail.Attach(ctx, v.Account.Address, writing, compose.FileName(p.FileName()), p.Header.Get("Content-Type"), p, s.room(used))
 	switch {
 	case errors.Is(err, mailbox.ErrTooLarge):
@@ -122,6 +125,7 @@ func (s *Server) takeFile(ctx context.Context, v *viewer, writing string, p *mul
 	case err != nil:
 		return err
 	}
+	s.quotas.add(v.Account.Address, a.Size, s.o.Now())
 	f.uploaded = append(f.uploaded, a)
 	return nil
 }

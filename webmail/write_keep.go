@@ -101,6 +101,10 @@ func (s *Server) saveDraft(ctx context.Context, d mailbox.Draft) (mailbox.SavedD
 	if err != nil && !errors.Is(err, mailbox.ErrNotFound) {
 		return mailbox.SavedDraft{}, err
 	}
+	if s.quotas.full(d.Account, s.o.Limits.Kept, s.o.Now()) {
+		return mailbox.SavedDraft{}, errQuota
+	}
+	s.quotas.add(d.Account, int64(len(d.Raw)), s.o.Now())
 	return s.o.Mail.SaveDraft(ctx, d)
 }
 

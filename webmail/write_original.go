@@ -180,10 +180,14 @@ func (s *Server) carry(ctx context.Context, v *viewer, writing string, d compose
 				kind += "; charset=" + p.Charset
 			}
 		}
+		if s.quotas.full(v.Account.Address, s.o.Limits.Kept, s.o.Now()) {
+			return all, errQuota
+		}
 		a, err := s.o.Mail.Attach(ctx, v.Account.Address, writing, name, kind, content, room)
 		if err != nil {
 			return all, err
 		}
+		s.quotas.add(v.Account.Address, a.Size, s.o.Now())
 		room -= a.Size
 		all = append(all, a)
 	}
