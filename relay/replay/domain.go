@@ -238,6 +238,33 @@ func (d *domain) adoptPause(ev spool.Event, paused bool, now time.Time, retry ti
 	}
 }
 
+// adoptResumes ends the pauses that were ended elsewhere: by another node, or by another engine.
+func (e *Engine) adoptResumes(ctx context.Context) {
+	waits := func(d *domain) bool { return d != nil && d.lease == nil && d.paused != nil && !d.paused.self }
+	e.mu.Lock()
+	var names []string
+	for name, d := range e.domains {
+		if waits(d) {
+			names = append(names, name)
+		}
+	}
+	e.mu.Unlock()
+	for _, name := range names {
+		ev, paused, err := e.o.Index.Paused(ctx, name)
+		if err != nil {
+			e.log.Warn("the index doesn't say whether replay is paused", "domain", name, "error", err)
+			continue
+		}
+		e.mu.Lock()
+		if d := e.domains[name]; waits(d) {
+			if d.adoptPause(ev, paused, time.Now(), e.cfg.PauseRetry); d.paused == nil {
+				e.hasten(d)
+			}
+		}
+		e.mu.Unlock()
+	}
+}
+
 // by is who events of replay itself are by.
 const by = "replay"
 

@@ -119,6 +119,7 @@ func (e *Engine) housekeeping(ctx context.Context) {
 		case <-tick.C:
 		}
 		e.retryUnsaved()
+		e.adoptResumes(ctx)
 		e.mu.Lock()
 		e.regroup() // MX records may have moved a domain to other hosts
 		now := time.Now()

@@ -72,3 +72,27 @@ func TestOwnDomainDuringAPause(t *testing.T) {
 		t.Errorf("notices %+v", n)
 	}
 }
+
+// A pause that was ended elsewhere is over here too.
+func TestResumedElsewhere(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	say := func(typ spool.EventType, at time.Time) {
+		if err := r.spool.Record(t.Context(), spool.Event{Type: typ, Time: at, By: "recovery", Domain: testDomain}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say(spool.ReplayPaused, time.Now().Add(-5*time.Minute))
+	id := r.keep("sender@elsewhere.test", "Subject: x\r\n\r\nhello\r\n", "c@"+testDomain)
+	r.folded(1)
+	r.run()
+	paused := func() bool {
+		r.engine.mu.Lock()
+		defer r.engine.mu.Unlock()
+		d := r.engine.domains[testDomain]
+		return d.paused != nil && d.lease == nil
+	}
+	r.until("it is paused", paused)
+	say(spool.ReplayResumed, time.Now())
+	r.until("it is delivered", func() bool { return r.state(id) == spool.StateDelivered })
+}

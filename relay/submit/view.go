@@ -49,3 +49,20 @@ func (v view) Entry(ctx context.Context, id string) (*index.View, error) {
 func (v view) Summary(ctx context.Context, domain string) (index.Summary, error) {
 	return v.Index.Summary(ctx, hostedName(domain))
 }
+
+// byRecovery is who pauses are by that package spool makes when the store is older than the index, or deliveries may be missing in it.
+const byRecovery = "recovery"
+
+// Paused is that of the engine's domain; what package spool says of a hosted domain holds for its submission server too, since what was
+// delivered there may look pending as well.
+func (v view) Paused(ctx context.Context, domain string) (spool.Event, bool, error) {
+	ev, paused, err := v.Index.Paused(ctx, domain)
+	hosted := hostedName(domain)
+	if paused || err != nil || hosted == domain {
+		return ev, paused, err
+	}
+	if other, paused, err := v.Index.Paused(ctx, hosted); err != nil || paused && other.By == byRecovery {
+		return other, paused, err
+	}
+	return ev, false, nil
+}
