@@ -76,7 +76,11 @@ func (a *App) findKey(ctx context.Context) error {
 			a.keys.ring.Store(ring)
 			close(a.keys.known)
 			if fresh {
-				a.log.Info("made the cluster key; print it with `restante recovery-card` and keep that in a safe place", "file", path, "key", ring.ID())
+				card := "restante recovery-card"
+				if a.cfg.Load().Dev {
+					card += " --dev"
+				}
+				a.log.Info("made the cluster key; print it with `"+card+"` and keep that in a safe place", "file", path, "key", ring.ID())
 			}
 			return nil
 		}

@@ -61,6 +61,9 @@ can read all mail. It is read from the configuration and the key file, so run it
 func (c *command) card(cmd *cobra.Command, dev bool) (*recovery.Card, error) {
 	path, _ := c.configPath()
 	cfg, err := config.Load(path, config.Flags{})
+	if _, missing := os.Stat(path); !dev && errors.Is(missing, fs.ErrNotExist) {
+		return nil, admin.Errorf(admin.KindUsage, "name it with --config; what is run by flags alone needs a file first: `restante config init`; for `serve --dev` add --dev", "there is no configuration file %s", path)
+	}
 	if dev {
 		cfg, err = config.LoadDev(config.Flags{}, config.DevPrimary)
 	}
