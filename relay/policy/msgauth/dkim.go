@@ -46,6 +46,9 @@ func (j *Judge) dkim(ctx context.Context, h *header, body io.ReaderAt, size int6
 			if err != nil {
 				s.Reason = err.Error()
 			}
+		case found[i].Err == nil && aLabels(found[i].Domain) != s.Domain:
+			// The verifier has found other fields than we (white space around a name is enough): its result is of another one.
+			s.Result, s.Reason = PermError, "the header can be read in two ways"
 		case found[i].Err == nil:
 			s.Result = Pass
 		default:

@@ -157,6 +157,27 @@ func TestNothingToJudgeBy(t *testing.T) {
 	}
 }
 
+// TestASignatureOfAnother: a field that the verifier counts as a signature and we don't, or the other way round, must not lend its
+// result to the next one, which may name any domain.
+func TestASignatureOfAnother(t *testing.T) {
+	const claim = "DKIM-Signature: v=1; a=ed25519-sha256; d=example.com; s=s1; h=From; bh=x; b=x\r\n"
+	for _, name := range []string{" DKIM-Signature", "\tDKIM-Signature", "DKIM-Signature\v", "\vDKIM-Signature", "DKIM-Signature\f", "DKIM-Signature\u00a0", "DKIM-Signature ", "DKIM-Signature"} {
+		msg := claim + message("anna@example.com")
+		var out strings.Builder
+		if err := dkim.Sign(&out, strings.NewReader(msg), &dkim.SignOptions{Domain: "other.example", Selector: "s1", Signer: key, HeaderKeys: []string{"From"},
+			HeaderCanonicalization: dkim.CanonicalizationRelaxed}); err != nil {
+			t.Fatal(err)
+		}
+		signed := name + strings.TrimPrefix(out.String(), "DKIM-Signature")
+		j, _ := judge(t)
+		v := j.Judge(t.Context(), client("203.0.113.9"), "x@other.example", strings.NewReader(signed), int64(len(signed)))
+		m := v.Map()
+		if m["dmarc"] == "pass" || m["dkim"] == "pass" && m["dkim.domain"] != "other.example" {
+			t.Errorf("%q: %v", name, m)
+		}
+	}
+}
+
 func TestSilentDNSIsATemporaryError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, srv := judge(t)
