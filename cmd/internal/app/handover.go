@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"restante/spool"
 	"restante/spool/index"
 	"restante/webmail/accounts"
 	"restante/webmail/handover"
@@ -35,7 +36,7 @@ func (a *App) handovers(ctx context.Context) error {
 	if err := a.spool.CaughtUp(ctx); err != nil {
 		return nil //nolint:nilerr // as above
 	}
-	done := map[string]bool{} // outages whose mails are written
+	done := map[string]bool{} // outages whose mails are written; claims of mails that aren't
 	t := time.NewTicker(handoverEvery)
 	defer t.Stop()
 	for {
@@ -69,21 +70,21 @@ func (a *App) handOver(ctx context.Context, domain string, done map[string]bool)
 		if ago := time.Since(o.Closed); o.Closed.IsZero() || done[o.ID] || ago < wait || ago > handoverLate {
 			continue
 		}
-		failed = append(failed, a.handOverOutage(ctx, domain, o))
+		failed = append(failed, a.handOverOutage(ctx, domain, o, done))
 		done[o.ID] = failed[len(failed)-1] == nil
 	}
 	return errors.Join(failed...)
 }
 
 // handOverOutage writes the mails of one outage. One that can't be written keeps nobody else's back.
-func (a *App) handOverOutage(ctx context.Context, domain string, o *index.Outage) error {
+func (a *App) handOverOutage(ctx context.Context, domain string, o *index.Outage, done map[string]bool) error {
 	count := 0
 	var failed []error
 	for _, p := range a.web.accounts.All() {
 		if p.Domain() != domain || p.Disabled || ctx.Err() != nil {
 			continue
 		}
-		told, err := a.handOverTo(ctx, p, o)
+		told, err := a.handOverTo(ctx, p, o, done)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", p.Address, err))
 		}
@@ -97,8 +98,9 @@ func (a *App) handOverOutage(ctx context.Context, domain string, o *index.Outage
 	return errors.Join(append(failed, ctx.Err())...)
 }
 
-// handOverTo writes one person's mail, unless that was done already or there is nothing to tell.
-func (a *App) handOverTo(ctx context.Context, p accounts.Account, o *index.Outage) (bool, error) {
+// handOverTo writes one person's mail, unless that was done already or there is nothing to tell. What it has claimed and could not
+// write yet stands in done.
+func (a *App) handOverTo(ctx context.Context, p accounts.Account, o *index.Outage, done map[string]bool) (bool, error) {
 	own, shared := a.web.accounts.Boxes(p.Address)
 	r, err := handover.Collect(ctx, a.web.mail, p, own, shared, handover.Outage{
 		Since: o.Opened.Add(-openedLate), Until: o.Closed, ReadingUntil: o.Closed.Add(a.cfg.Load().Webmail.ReadingAfter.Std()), URL: a.addrs.Webmail,
@@ -112,10 +114,13 @@ func (a *App) handOverTo(ctx context.Context, p accounts.Account, o *index.Outag
 		return false, err
 	}
 	sum := sha256.Sum256([]byte(o.ID + "\x00" + p.Address))
-	first, err := a.spool.Claim(ctx, "handover-"+hex.EncodeToString(sum[:16]))
-	if err != nil || !first {
-		return false, err
+	name := "handover-" + hex.EncodeToString(sum[:16])
+	if !done[name] {
+		if first, err := a.spool.Claim(ctx, name); err != nil || !first {
+			return false, err
+		}
 	}
 	_, err = a.submit.Tell(ctx, p.Address, raw)
+	done[name] = errors.Is(err, spool.ErrVoid) // it is ours, and nothing was kept
 	return err == nil, err
 }
