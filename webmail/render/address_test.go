@@ -143,3 +143,20 @@ func TestVerdicts(t *testing.T) {
 		}
 	}
 }
+
+// TestVerifiedIsWhoIsShown: DMARC passed for the domain that the judge read. Where a hostile From field reads otherwise here, that says
+// nothing of the sender who is shown.
+func TestVerifiedIsWhoIsShown(t *testing.T) {
+	for shown, want := range map[string]string{
+		"a@attacker.example": Verified, "a@ATTACKER.example": Verified, "boss@bank.example": Unverified, "a@sub.attacker.example": Unverified,
+		"a@bücher.example": Unverified, "": Unverified,
+	} {
+		v := JudgeAddress(map[string]string{"dmarc": "pass", "dmarc.from": "attacker.example"}, Address{Addr: shown}, "")
+		if v.Level != want {
+			t.Errorf("%q is %s, want %s", shown, v.Level, want)
+		}
+	}
+	if v := JudgeAddress(map[string]string{"dmarc": "pass", "dmarc.from": "xn--bcher-kva.example"}, Address{Addr: "a@bücher.example"}, ""); v.Level != Verified {
+		t.Errorf("an international domain is %s", v.Level)
+	}
+}

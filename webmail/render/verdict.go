@@ -1,6 +1,10 @@
 package render
 
-import "strings"
+import (
+	"strings"
+
+	"golang.org/x/net/idna"
+)
 
 // Judge says what is to be thought of a message's sender. verdicts holds "spf", "dkim" and "dmarc" with result
 // words of RFC 8601 2.7, as many as were judged; more words may follow each. envelopeFrom is the reverse-path.
@@ -50,10 +54,12 @@ func checks(verdicts map[string]string, from Address) Verdict {
 	if spf == "" && dkim == "" && dmarc == "" {
 		return Verdict{Unknown, []string{ReasonNotJudged}}
 	}
-	switch dmarc {
-	case "pass":
+	switch {
+	case dmarc == "pass" && !ofDomain(from.Addr, verdicts["dmarc.from"]):
+		return Verdict{Unverified, []string{ReasonNothing}} // it passed for another than who is shown
+	case dmarc == "pass":
 		return Verdict{Verified, []string{ReasonDMARC}}
-	case "fail":
+	case dmarc == "fail":
 		return Verdict{Unverified, []string{ReasonDMARCFail}}
 	}
 	var reasons []string
@@ -73,6 +79,15 @@ func checks(verdicts map[string]string, from Address) Verdict {
 		reasons = []string{ReasonNothing}
 	}
 	return Verdict{Unverified, reasons}
+}
+
+// ofDomain says whether an address is of a domain, given in A-labels; of "", which isn't known, all are.
+func ofDomain(addr, domain string) bool {
+	_, own, _ := cutAddr(addr)
+	if a, err := idna.Lookup.ToASCII(own); err == nil {
+		own = a
+	}
+	return domain == "" || strings.EqualFold(own, domain)
 }
 
 // result returns the first word of a verdict, lower case.
