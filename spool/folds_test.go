@@ -231,8 +231,10 @@ func TestFoldsLeftBehind(t *testing.T) {
 	w = start(t, store, dir, r)
 	w.sync()
 	r.want(t, a, b)
-	if r.lag != 0 {
-		t.Errorf("lag %d", r.lag)
+	var lag int
+	r.set(func() { lag = r.lag })
+	if lag != 0 {
+		t.Errorf("lag %d", lag)
 	}
 }
 

@@ -128,6 +128,9 @@ func (alwaysLease) Release(context.Context) error { return nil }
 // makes it a million of them.
 func TestMemoryStaysBounded(t *testing.T) {
 	n := 120_000
+	if testing.Short() {
+		n = 30_000
+	}
 	if os.Getenv("RESTANTE_TEST_MILLION") != "" {
 		n = 1_000_000
 	}

@@ -262,15 +262,19 @@ func TestUndoOnAnotherNode(t *testing.T) {
 	var taken, sent []Submission
 	for i := range 10 {
 		m := r.submission("kunde@example.org")
-		m.Delay = time.Second
+		m.Delay = 2 * time.Second
 		r.submit(m)
 		if i%2 == 0 {
 			sent = append(sent, m)
 			continue
 		}
-		taken = append(taken, m)
-		if err := elsewhere.Undo(t.Context(), anna, m.Writing); err != nil {
+		switch err := elsewhere.Undo(t.Context(), anna, m.Writing); {
+		case errors.Is(err, ErrTooLate): // a slow machine; then it is sent
+			sent = append(sent, m)
+		case err != nil:
 			t.Fatal(err)
+		default:
+			taken = append(taken, m)
 		}
 	}
 	r.eventually("the others are sent", func() bool { return len(r.host.Messages()) >= len(sent) })

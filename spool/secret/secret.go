@@ -176,7 +176,7 @@ func (r *Keyring) Decrypt(purpose, text string) ([]byte, error) {
 		if k.id != parts[1] {
 			continue
 		}
-		raw, err := base64.RawURLEncoding.DecodeString(parts[2])
+		raw, err := base64.RawURLEncoding.Strict().DecodeString(parts[2])
 		if err != nil || len(raw) < chacha20poly1305.NonceSizeX {
 			return nil, fmt.Errorf("%s: %w", purpose, ErrDamaged)
 		}

@@ -54,9 +54,12 @@ func path() (string, error) {
 }
 
 // ForTest starts a browser that ends with the test. Without Chromium the test is skipped, or fails where
-// RESTANTE_TEST_REQUIRE=1 asks for it.
+// RESTANTE_TEST_REQUIRE=1 asks for it. With -short it is skipped too: the race detector has nothing to say of Chromium.
 func ForTest(t testing.TB) *Browser {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("a browser takes long")
+	}
 	if _, err := path(); err != nil {
 		if os.Getenv("RESTANTE_TEST_REQUIRE") == "1" {
 			t.Fatal(err)
