@@ -63,7 +63,9 @@ func (e *Engine) mayGo(ctx context.Context, j *job) (due time.Time, err error) {
 	was, keys := j.pairs, j.keys
 	j.pairs, j.keys, j.read = nil, nil, now
 	for i, p := range was {
-		if slices.ContainsFunc(v.Pairs, func(q spool.Pair) bool { return q.Rcpt == p.Rcpt && q.State == p.State && q.Round == p.Round }) {
+		if slices.ContainsFunc(v.Pairs, func(q spool.Pair) bool {
+			return q.Rcpt == p.Rcpt && q.State == p.State && (q.Round == p.Round || p.State == spool.StateDelivered)
+		}) {
 			j.pairs, j.keys = append(j.pairs, p), append(j.keys, keys[i])
 			continue
 		}

@@ -96,3 +96,20 @@ func TestResumedElsewhere(t *testing.T) {
 	say(spool.ReplayResumed, time.Now())
 	r.until("it is delivered", func() bool { return r.state(id) == spool.StateDelivered })
 }
+
+// What was written here can be sent again elsewhere by a process that hasn't looked yet whether it was taken back.
+func TestWrittenAgainElsewhere(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Keep: true}).open()
+	other := r.elsewhere(sink.Options{})
+	id := r.write(time.Now().Add(-time.Minute))
+	r.folded(1)
+	stop := r.run()
+	r.until("it is delivered", func() bool { return r.state(id) == spool.StateDelivered })
+	stop()
+	r.run()
+	sum, err := r.engine.RunOnce(t.Context(), Selection{Domain: testDomain, Again: true, To: other.Addr(), By: "admin root"}, nil)
+	if err != nil || sum.Delivered != 1 || sum.Skipped != 0 || len(other.Messages()) != 1 {
+		t.Errorf("%+v, %v; %d messages there", sum, err, len(other.Messages()))
+	}
+}
