@@ -113,8 +113,23 @@ func framePolicy(csp string) string {
 	return strings.Replace(csp, "; sandbox allow-popups ", "; sandbox allow-same-origin allow-popups ", 1)
 }
 
+// file takes a place for a file on its way to the viewer, which leave gives back; not ok when it has answered already.
+func (s *Server) file(w http.ResponseWriter, r *http.Request) (leave func(), ok bool) {
+	leave, ok = s.downloads.open(viewerOf(r.Context()).Account.Address)
+	if !ok {
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, "too many downloads at once", http.StatusServiceUnavailable)
+	}
+	return leave, ok
+}
+
 // original is the message as it was received, with our trace fields, for a file.
 func (s *Server) original(w http.ResponseWriter, r *http.Request) {
+	leave, ok := s.file(w, r)
+	if !ok {
+		return
+	}
+	defer leave()
 	_, m, err := s.open(r.Context(), boxOf(r.Context()), r.PathValue("id"), "")
 	if err != nil {
 		s.failView(w, r, err)
@@ -131,6 +146,11 @@ func (s *Server) original(w http.ResponseWriter, r *http.Request) {
 
 // part gives one attachment as a file, or with ?show=1 a picture to be looked at.
 func (s *Server) part(w http.ResponseWriter, r *http.Request) {
+	leave, ok := s.file(w, r)
+	if !ok {
+		return
+	}
+	defer leave()
 	_, m, err := s.open(r.Context(), boxOf(r.Context()), r.PathValue("id"), "")
 	if err != nil {
 		s.failView(w, r, err)
@@ -164,6 +184,11 @@ func (s *Server) part(w http.ResponseWriter, r *http.Request) {
 
 // zipped gives all attachments in one file.
 func (s *Server) zipped(w http.ResponseWriter, r *http.Request) {
+	leave, ok := s.file(w, r)
+	if !ok {
+		return
+	}
+	defer leave()
 	_, m, err := s.open(r.Context(), boxOf(r.Context()), r.PathValue("id"), r.URL.Query().Get("in"))
 	if err != nil {
 		s.failView(w, r, err)

@@ -30,14 +30,15 @@ type Options struct {
 
 // Limits bound what one reader can cost. Zero values mean the defaults.
 type Limits struct {
-	Events  int           // open event streams (server-sent events) of one account; default 8
-	Streams int           // open event streams in all; default 5,000
-	View    time.Duration // making one view of a message; default 20 s
-	Bulk    int           // entries in one bulk action; default 500
-	Form    int64         // octets of a form without files; default 1 MB
-	Zip     int64         // octets of all attachments in one zip, decoded; default 200 MB
-	Kept    int64         // octets of drafts and attachments that one account may have kept within an hour; default 1 GB
-	Message int64         // octets of a message that is sent, its attachments encoded; default 25 MB
+	Events    int           // open event streams (server-sent events) of one account; default 8
+	Streams   int           // open event streams in all; default 5,000
+	Downloads int           // files on their way to one account at once; default 16
+	View      time.Duration // making one view of a message; default 20 s
+	Bulk      int           // entries in one bulk action; default 500
+	Form      int64         // octets of a form without files; default 1 MB
+	Zip       int64         // octets of all attachments in one zip, decoded; default 200 MB
+	Kept      int64         // octets of drafts and attachments that one account may have kept within an hour; default 1 GB
+	Message   int64         // octets of a message that is sent, its attachments encoded; default 25 MB
 }
 
 // withDefaults fills in what is zero.
@@ -49,6 +50,7 @@ func (l Limits) withDefaults() Limits {
 	}
 	set(&l.Events, 8)
 	set(&l.Streams, 5000)
+	set(&l.Downloads, 16)
 	set(&l.Bulk, 500)
 	if l.View == 0 {
 		l.View = 20 * time.Second

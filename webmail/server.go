@@ -19,17 +19,18 @@ import (
 
 // Server is the webmail. It is an http.Handler; Close ends its open event streams.
 type Server struct {
-	o        Options
-	handler  http.Handler
-	assets   *assets
-	pages    map[string]map[string]*template.Template // by language, by name
-	streams  streams
-	only     only          // the domain of all accounts
-	failures failures      // failed sign-ins that were noted
-	views    chan struct{} // one for each message that is being taken apart
-	metrics  *metrics
-	undoable recentDrafts // what can be taken back
-	quotas   quotas       // of what is written
+	o         Options
+	handler   http.Handler
+	assets    *assets
+	pages     map[string]map[string]*template.Template // by language, by name
+	streams   streams
+	downloads streams       // files on their way
+	only      only          // the domain of all accounts
+	failures  failures      // failed sign-ins that were noted
+	views     chan struct{} // one for each message that is being taken apart
+	metrics   *metrics
+	undoable  recentDrafts // what can be taken back
+	quotas    quotas       // of what is written
 
 	// viewer says who asks: nil for nobody. It is the only door: all rules build on what it returns.
 	viewer func(*http.Request) (*viewer, error)
@@ -47,6 +48,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{o: o, views: make(chan struct{}, parallelViews)}
 	s.streams.limits(o.Limits)
+	s.downloads.limits(Limits{Events: o.Limits.Downloads, Streams: o.Limits.Streams})
 	var err error
 	if s.metrics, err = newMetrics(o.Metrics); err != nil {
 		return nil, fmt.Errorf("webmail: %w", err)

@@ -35,6 +35,7 @@ func TestSlowDownloads(t *testing.T) {
 		"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/html\n\n<p>hello\n--b\nContent-Disposition: attachment; filename=a.txt\n\n" +
 		strings.Repeat(strings.Repeat("a", 99)+"\n", 5000) + "--b--\n"})[0]
 	r.server.o.Limits.View = 3 * time.Second
+	r.server.downloads.each = 1000
 	began, gone := make(chan struct{}), make(chan struct{})
 	answers := make(chan *httptest.ResponseRecorder)
 	paths := []string{"/part/1.2", "/eml", "/zip", "/frame", ""}
@@ -63,6 +64,41 @@ func TestSlowDownloads(t *testing.T) {
 		if w := <-answers; w.Code != http.StatusOK || strings.HasSuffix(w.Header().Get("Content-Disposition"), ".txt") && w.Body.Len() < 500_000 {
 			t.Errorf("%d %q came with %d octets", w.Code, w.Header().Get("Content-Disposition"), w.Body.Len())
 		}
+	}
+}
+
+// TestDownloadsAreCounted: each file on its way holds what its message was taken apart into.
+func TestDownloadsAreCounted(t *testing.T) {
+	r := newRig(t)
+	id := r.deliver(held{from: "x@outside.example", rcpts: []string{"anna@example.test"}, raw: "Subject: x\n\nhello\n"})[0]
+	began, gone, done := make(chan struct{}), make(chan struct{}), make(chan int)
+	ask := func(began chan<- struct{}) int {
+		w := &stuck{ResponseRecorder: httptest.NewRecorder(), began: began, gone: gone}
+		req := httptest.NewRequest(http.MethodGet, "/m/me/message/"+id+"/eml", nil)
+		req.AddCookie(&http.Cookie{Name: "who", Value: "anna@example.test"})
+		r.server.ServeHTTP(w, req)
+		return w.Code
+	}
+	most := r.server.o.Limits.Downloads
+	for range most {
+		go func() { done <- ask(began) }()
+		<-began
+	}
+	more := make(chan struct{}, 1)
+	go func() { done <- ask(more) }()
+	<-more
+	close(gone)
+	refused := 0
+	for range most + 1 {
+		if <-done == http.StatusServiceUnavailable {
+			refused++
+		}
+	}
+	if refused != 1 {
+		t.Errorf("%d of %d downloads were refused, want 1", refused, most+1)
+	}
+	if code := ask(more); code != http.StatusOK {
+		t.Errorf("after they ended: %d", code)
 	}
 }
 
