@@ -329,3 +329,15 @@ func TestWarnsOfReadablePasswords(t *testing.T) {
 		}
 	}
 }
+
+// TestWarnsOfUnfitCertificate: mail is taken all the same, so it isn't an error.
+func TestWarnsOfUnfitCertificate(t *testing.T) {
+	c := &Config{Hostname: "mx2.example.test", Webmail: Webmail{Listen: []string{"127.0.0.1:443"}, TLS: "files", TLSCert: os.DevNull, TLSKey: os.DevNull}}
+	if w := strings.Join(c.Warnings(), "\n"); !strings.Contains(w, "its certificate can't be used: failed to find any PEM data") {
+		t.Error(w)
+	}
+	c.Webmail.TLS = "acme"
+	if w := strings.Join(c.Warnings(), "\n"); strings.Contains(w, "certificate") {
+		t.Error(w)
+	}
+}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -260,6 +261,11 @@ func (c *Config) webmailWarnings() []string {
 			if !p.MX && c.Smarthost.Host != "" && p.Host == c.Smarthost.Host {
 				w = append(w, fmt.Sprintf("the smarthost %s is the primary of %s: it is down when it is needed; name another server in [smarthost]", p.Host, c.Domains[i].Name))
 			}
+		}
+	}
+	if c.Webmail.TLS == "files" {
+		if _, err := tls.LoadX509KeyPair(c.Webmail.TLSCert, c.Webmail.TLSKey); err != nil {
+			w = append(w, fmt.Sprintf("there will be no webmail, its certificate can't be used: %s; mend tls_cert and tls_key in [webmail]", strings.TrimPrefix(err.Error(), "tls: ")))
 		}
 	}
 	if c.Webmail.Contact == "" && !c.Dev {
