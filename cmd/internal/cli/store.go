@@ -83,7 +83,11 @@ func (c *command) storeCheck(ctx context.Context, args []string) (*admin.StoreSt
 		if err != nil {
 			return nil, err
 		}
-		return client.StoreCheck(ctx)
+		state, err := client.StoreCheck(ctx)
+		if err != nil && admin.AsError(err).Kind == admin.KindUnreachable {
+			return nil, admin.Errorf(admin.KindUnreachable, "start the node, or name the store: restante store check file:///var/lib/restante/spool", "%s", admin.AsError(err).Text)
+		}
+		return state, err
 	}
 	store, err := c.openStore(ctx, args[0], false)
 	if err != nil {
