@@ -64,7 +64,7 @@ func (s *Server) verify(ctx context.Context, a accounts.Account, known bool, pas
 	return session.Learned, s.o.SignIn.Learn.Verify(ctx, a.Address, password)
 }
 
-// looksLikeCode says whether a text could be a code of a sheet: eight letters or digits, hyphen or not.
+// looksLikeCode says whether a text could be a code of a sheet: letters and digits alone, hyphen or not.
 func looksLikeCode(text string) bool {
 	n := 0
 	for _, c := range strings.ToUpper(text) {
@@ -75,7 +75,7 @@ func looksLikeCode(text string) bool {
 			return false
 		}
 	}
-	return n == 8
+	return n == accounts.CodeLetters
 }
 
 // signInCode takes a code of the sheet.

@@ -17,9 +17,12 @@ import (
 
 // Codes on paper.
 const (
-	codesCount  = 10 // on a sheet
-	codeLetters = 8  // of 32 each: 40 bits
-	saltLength  = 16 // octets
+	codesCount = 10 // on a sheet
+	saltLength = 16 // octets
+
+	// CodeLetters is the number of letters and digits of a code, of 32 each: 50 bits, so that guessing from very many
+	// addresses at once comes to nothing within an outage.
+	CodeLetters = 10
 )
 
 // alphabet is Crockford's: no I, L, O and U, so that nothing is misread from paper.
@@ -155,12 +158,12 @@ func (d *Directory) UseCode(ctx context.Context, address, code string) (outage s
 func usedKey(sheet string, number int) string { return sheet + "/" + strconv.Itoa(number) }
 
 func newCode() string {
-	b := make([]byte, codeLetters)
+	b := make([]byte, CodeLetters)
 	_, _ = rand.Read(b) // never fails
 	for i := range b {
 		b[i] = alphabet[b[i]%32]
 	}
-	return string(b[:codeLetters/2]) + "-" + string(b[codeLetters/2:])
+	return string(b[:CodeLetters/2]) + "-" + string(b[CodeLetters/2:])
 }
 
 // codeSum is what is kept of a code. A slow hash would add little: the sum stands encrypted in the ledger, and

@@ -234,7 +234,7 @@ func (o *office) verify(message []byte) {
 func TestAnOutageInTheBrowser(t *testing.T) {
 	o := newOffice(t)
 	b := browser.ForTest(t)
-	codes := o.find(`"([0-9A-Z]{4}-[0-9A-Z]{4})"`, "user", "code", "anna@example.test", "--json")
+	codes := o.find(`"([0-9A-Z]{5}-[0-9A-Z]{5})"`, "user", "code", "anna@example.test", "--json")
 	waitState(t, o.node, "up")
 	if err := o.primary.Stop(); err != nil {
 		t.Fatal(err)
