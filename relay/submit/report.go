@@ -102,7 +102,7 @@ func (b *bounce) text() string {
 		}
 		fmt.Fprintf(&t, "  %s\n  %s\n", spool.Printable(u.Pair.Address), why)
 		if u.Reply != "" {
-			fmt.Fprintf(&t, "  "+w.said+"\n", strings.Join(strings.Fields(u.Reply), " "))
+			fmt.Fprintf(&t, "  "+w.said+"\n", strings.Join(strings.Fields(spool.Printable(u.Reply)), " "))
 		}
 		t.WriteString("\n")
 	}
@@ -137,7 +137,7 @@ func (b *bounce) status(line func(string, ...any), international bool) {
 			line("Remote-MTA: dns; %s", host)
 		}
 		if code, _ := codes(u.Reply); code != "" && ascii(u.Reply) {
-			line("Diagnostic-Code: smtp; %s", cut(strings.Join(strings.Fields(u.Reply), " "), 900))
+			line("Diagnostic-Code: smtp; %s", cut(strings.Join(strings.Fields(spool.Printable(u.Reply)), " "), 900))
 		}
 		line("Last-Attempt-Date: %s", b.now.Format("Mon, 2 Jan 2006 15:04:05 -0700"))
 	}
