@@ -300,8 +300,9 @@ func TestSentMail(t *testing.T) {
 	ids := r.deliver(sampleMail(time.Now())...)
 	c := r.client("anna@example.test")
 	sent, copied := r.send("anna@example.test", answerMail, "max@partner.example", "gone@partner.example")
+	r.until("the text is read", "anna@example.test", func() bool { return strings.Contains(c.get("/m/me/sent").body, "Here it is") })
 	page := c.get("/m/me/sent").body
-	has(t, "sent", page, "to Max, Gone", "On its way", "Here it is")
+	has(t, "sent", page, "to Max, Gone", "On its way")
 	page = c.get("/m/me/inbox/" + ids[4]).body
 	has(t, "conversation", page, "m-"+copied, "gone@partner.example", "On its way")
 	must(t, r.spool.Record(t.Context(), spool.Event{ID: spool.NewID(), Time: time.Now(), Type: spool.Delivered, Entry: sent, Rcpt: 0, Reply: "250 ok"},
