@@ -143,7 +143,7 @@ func (a *App) Stop(ctx context.Context) error {
 // ctx bounds the start only.
 func (a *App) Start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		a.startData, a.startListeners, a.startStore, a.startPrimary, a.startOutward, a.startRelay, a.startSubmit, a.makeWeb, a.startLoops, a.startSMTP, a.startAdmin, a.startHTTP, a.startWeb, a.startDev,
+		a.startData, a.startListeners, a.startStore, a.startPrimary, a.startOutward, a.startRelay, a.startSubmit, a.makeWeb, a.startLoops, a.startSMTP, a.startWeb, a.startAdmin, a.startHTTP, a.startDev,
 	} {
 		if err := step(ctx); err != nil {
 			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
