@@ -37,9 +37,15 @@ func (s *Server) securityRoutes() []route {
 // recently is how long after a sign-in a person may change how to sign in, without showing again who it is.
 const recently = 15 * time.Minute
 
-// recent says whether the viewer has signed in of late; otherwise it sends them to the sign-in, and from there to back.
+// recent says whether the viewer has signed in of late; otherwise it sends them to the sign-in, and from there to back. Who came
+// in by a code on paper is told that it opens the mail for this outage and changes nothing for longer: a card may be found.
 func (s *Server) recent(w http.ResponseWriter, r *http.Request, back string) bool {
-	if time.Since(viewerOf(r.Context()).Session.Started) < recently {
+	n := viewerOf(r.Context()).Session
+	if n.Method == session.Code {
+		s.showSecurity(w, r, http.StatusForbidden, "device", s.errText(r, errByCode, ""))
+		return false
+	}
+	if time.Since(n.Started) < recently {
 		return true
 	}
 	http.Redirect(w, r, "/signin?again=1&next="+back, http.StatusSeeOther)
@@ -88,10 +94,13 @@ func (s *Server) showSecurity(w http.ResponseWriter, r *http.Request, status int
 	s.page(w, r, status, "security", d)
 }
 
-// mayForget says whether the password may be changed without the old one: who came in by what an admin or the sheet
-// gave them has likely forgotten it.
+// errByCode: see recent.
+var errByCode = errors.New("a code on paper changes nothing for longer than the outage")
+
+// mayForget says whether the password may be changed without the old one: who came in by a link that an admin gave
+// them has likely forgotten it.
 func mayForget(n session.Session) bool {
-	return (n.Method == session.Link || n.Method == session.Code) && time.Since(n.Started) < recently
+	return n.Method == session.Link && time.Since(n.Started) < recently
 }
 
 // setPassword changes the account's password, and ends all other sessions.

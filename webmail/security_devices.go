@@ -97,6 +97,10 @@ func (s *Server) removeDevice(w http.ResponseWriter, r *http.Request) {
 func (s *Server) addPasskey(w http.ResponseWriter, r *http.Request) {
 	v := viewerOf(r.Context())
 	site := s.site(r)
+	if v.Session.Method == session.Code {
+		s.sorry(w, r, errByCode)
+		return
+	}
 	if time.Since(v.Session.Started) >= recently {
 		s.json(w, r, http.StatusOK, result{To: "/signin?again=1&next=/security"})
 		return

@@ -333,6 +333,8 @@ func (s *Server) errText(r *http.Request, err error, wrong string) string {
 		return t.T("signin.error.used")
 	case errors.Is(err, accounts.ErrNoOutage):
 		return t.T("signin.error.nooutage")
+	case errors.Is(err, errByCode):
+		return t.T("signin.security.bycode")
 	case errors.Is(err, accounts.ErrBusy):
 		return t.T("signin.error.busy")
 	case errors.Is(err, factor.ErrTooMany):
@@ -349,7 +351,7 @@ func ordinary(err error) bool {
 	if errors.As(err, &wait) {
 		return true
 	}
-	for _, one := range []error{accounts.ErrUsed, accounts.ErrNoOutage, accounts.ErrBusy, accounts.ErrWrong, accounts.ErrExpired, factor.ErrWrong, factor.ErrTooMany, context.Canceled} {
+	for _, one := range []error{accounts.ErrUsed, accounts.ErrNoOutage, accounts.ErrBusy, accounts.ErrWrong, accounts.ErrExpired, factor.ErrWrong, factor.ErrTooMany, errByCode, context.Canceled} {
 		if errors.Is(err, one) {
 			return true
 		}

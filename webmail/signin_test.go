@@ -133,6 +133,12 @@ func TestCodeOnPaper(t *testing.T) {
 		r.want("somebody else's", c.post("/signin/code", "address", doorMax, "code", codes[0]), 403, "no code of yours")
 		r.want("right", c.post("/signin/code", "address", doorAnna, "code", strings.ToLower(codes[0])), 303, "")
 		c.wantIn("by code", doorAnna, true)
+		for _, path := range []string{"/security/devices", "/security/devices/other"} {
+			r.want("a card that was found opens nothing for longer: "+path, c.post(path), 403, "signed in by a code")
+		}
+		r.want("second step", c.do("/security/second", nil), 403, "signed in by a code")
+		r.want("passkey", c.post("/security/passkey"), 403, "signed in by a code")
+		r.want("password", c.post("/security/password", "new", "battery staple"), 403, "isn&#39;t right")
 		r.want("twice", r.guest("192.0.2.2").post("/signin/code", "address", doorAnna, "code", codes[0]), 403, "used before")
 		other := r.guest("192.0.2.3")
 		r.want("in the password's field", other.password(doorAnna, codes[1]), 303, "")
