@@ -160,6 +160,16 @@ func TestSignInWithoutScript(t *testing.T) {
 	wantURL(p, "/m/me/inbox")
 	p.Open(base + "/security")
 	p.ClickThrough(`form[action="/security/devices"] button`)
+	p.Until(`document.body.innerText.includes("signed in by a code")`)
+
+	// An admin's link lets in for longer.
+	links, err := r.people.MakeLinks(t.Context(), "admin", accounts.LinkSignIn, time.Hour, doorAnna)
+	r.must(err)
+	p.Open(base + "/signin/link/" + links[0].Token)
+	p.ClickThrough("form .primary")
+	wantURL(p, "/m/me/inbox")
+	p.Open(base + "/security")
+	p.ClickThrough(`form[action="/security/devices"] button`)
 	wantURL(p, "/security/ready")
 	if len(r.factors.Devices(doorAnna)) != 1 {
 		t.Error("the device isn't ready")
