@@ -316,7 +316,7 @@ func value(m *dto.Metric) float64 {
 	return float64(m.Histogram.GetSampleCount())
 }
 
-// 1,000 recipients (issue 2: Postfix as sender), pipelined in one go with their replies held back no further than
+// 1,000 recipients, pipelined in one go with their replies held back no further than
 // needed.
 func TestManyRecipients(t *testing.T) {
 	h := &witness{}
