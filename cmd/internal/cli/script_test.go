@@ -35,6 +35,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("RESTANTE_SOCKET", "")
+			e.Setenv("TODAY", time.Now().UTC().Format(time.DateOnly)) // ids of outages begin with it
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
