@@ -46,6 +46,7 @@ func TestWithScript(t *testing.T) {
 	p.Eval(`document.querySelector("#keys").close()`, nil)
 
 	// Deleting goes on to the next and can be taken back.
+	p.Until(`!document.querySelector(".htmx-request, .htmx-swapping, .htmx-settling, #keys[open]")`)
 	was = p.URL()
 	p.Press("#")
 	p.Wait("#toast .toast button")
