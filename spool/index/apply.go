@@ -14,6 +14,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"restante/spool"
+	"restante/spool/table"
 )
 
 // Flags of an entry.
@@ -85,17 +86,17 @@ func (x *Index) Apply(ctx context.Context, steps []spool.Step) error {
 			return fmt.Errorf("index: %w", err)
 		}
 	}
-	if _, err := x.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if _, err := x.db.Result(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("index: %w", err)
 	}
 	t := &txn{x: x, ctx: ctx, st: x.st, events: map[pairKey][]spool.Event{}, pairs: map[pairKey]*pairRow{},
 		full: map[key]bool{}, moved: map[*outage]*move{}, counts: map[countKey]bool{}}
 	err := t.run(steps)
 	if err == nil {
-		_, err = x.exec(ctx, "COMMIT")
+		_, err = x.db.Result(ctx, "COMMIT")
 	}
 	if err != nil {
-		if _, rerr := x.conn.ExecContext(ctx, "ROLLBACK"); rerr != nil {
+		if _, rerr := x.db.Conn.ExecContext(ctx, "ROLLBACK"); rerr != nil {
 			x.log.Debug("index: roll back", "err", rerr) // SQLite may have done it already
 		}
 		return errors.Join(fmt.Errorf("index: %w", err), x.reload(ctx))
@@ -144,7 +145,7 @@ func (t *txn) positions(steps []spool.Step) ([]spool.Step, error) {
 	for _, s := range steps {
 		if s.Cluster != "" && t.st.cluster == "" {
 			t.st.cluster = s.Cluster
-			if _, err := t.x.exec(t.ctx, "INSERT INTO meta VALUES('cluster',?)", s.Cluster); err != nil {
+			if _, err := t.x.db.Result(t.ctx, "INSERT INTO meta VALUES('cluster',?)", s.Cluster); err != nil {
 				return nil, err
 			}
 		}
@@ -170,7 +171,7 @@ func (t *txn) positions(steps []spool.Step) ([]spool.Step, error) {
 		fresh = append(fresh, s)
 	}
 	for _, row := range touched {
-		_, err := t.x.exec(t.ctx, "UPDATE stream SET seq=?, hash=?, sealed=?, first=?, last=? WHERE n=?",
+		_, err := t.x.db.Result(t.ctx, "UPDATE stream SET seq=?, hash=?, sealed=?, first=?, last=? WHERE n=?",
 			int64(row.pos.Seq), row.pos.Hash, row.pos.Sealed, row.first, row.last, row.n)
 		if err != nil {
 			return nil, err
@@ -183,7 +184,7 @@ func (t *txn) stream(id spool.StreamID) (*streamRow, error) {
 	if row := t.st.streams[id]; row != nil {
 		return row, nil
 	}
-	res, err := t.x.exec(t.ctx, "INSERT INTO stream(ledger,name,seq,hash,sealed,first,last) VALUES(?,?,0,'',0,0,0)", id.Ledger, id.Name)
+	res, err := t.x.db.Result(t.ctx, "INSERT INTO stream(ledger,name,seq,hash,sealed,first,last) VALUES(?,?,0,'',0,0,0)", id.Ledger, id.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +200,7 @@ func (t *txn) domain(name string) (int64, error) {
 	if n, ok := t.st.domains[name]; ok {
 		return n, nil
 	}
-	res, err := t.x.exec(t.ctx, "INSERT INTO domain(name) VALUES(?)", name)
+	res, err := t.x.db.Result(t.ctx, "INSERT INTO domain(name) VALUES(?)", name)
 	if err != nil {
 		return 0, err
 	}
@@ -233,7 +234,7 @@ func (t *txn) event(ev *spool.Event) error {
 }
 
 func (t *txn) insertEvents() error {
-	b := t.x.newBulk("INSERT OR IGNORE INTO event(entry,id,type,time,rcpt,round,more) VALUES ", 7)
+	b := t.x.db.Bulk("INSERT OR IGNORE INTO event(entry,id,type,time,rcpt,round,more) VALUES ", 7)
 	seen := map[[2]key]bool{}
 	for _, r := range t.records {
 		if seen[[2]key{r.entry, r.id}] {
@@ -244,7 +245,7 @@ func (t *txn) insertEvents() error {
 		if err != nil {
 			return err
 		}
-		err = b.add(t.ctx, r.entry[:], r.id[:], string(r.ev.Type), r.ev.Time.UnixNano(), int64(r.ev.Rcpt), int64(r.ev.Round), more)
+		err = b.Add(t.ctx, r.entry[:], r.id[:], string(r.ev.Type), r.ev.Time.UnixNano(), int64(r.ev.Rcpt), int64(r.ev.Round), more)
 		if err != nil {
 			return err
 		}
@@ -257,7 +258,7 @@ func (t *txn) insertEvents() error {
 			t.erase = append(t.erase, r.entry)
 		}
 	}
-	return b.flush(t.ctx)
+	return b.Flush(t.ctx)
 }
 
 // batch inserts the entries of a step and makes their pairs.
@@ -286,7 +287,7 @@ func (t *txn) batch(s *spool.Step) error {
 		}
 		ids = append(ids, keys[i].Bytes())
 	}
-	res, err := t.x.exec(t.ctx, "INSERT OR IGNORE INTO batch VALUES(?,?,?,0,?,?,0)", row.n, seq, len(s.Entries), low[:], high[:])
+	res, err := t.x.db.Result(t.ctx, "INSERT OR IGNORE INTO batch VALUES(?,?,?,0,?,?,0)", row.n, seq, len(s.Entries), low[:], high[:])
 	if err != nil {
 		return err
 	}
@@ -294,14 +295,14 @@ func (t *txn) batch(s *spool.Step) error {
 		return err // retention has deleted it, or is about to
 	}
 	have := map[key]bool{{}: true}
-	err = t.x.lookup(t.ctx, "id", "SELECT entry.id FROM k CROSS JOIN entry ON entry.id=k.id", 1, ids, func(r *sql.Rows) error {
+	err = t.x.db.Lookup(t.ctx, "id", "SELECT entry.id FROM k CROSS JOIN entry ON entry.id=k.id", ids, func(r *sql.Rows) error {
 		return scanKey(r, have)
 	})
 	if err != nil {
 		return err
 	}
 	named := 0
-	b := t.x.newBulk("INSERT INTO entry(id,stream,seq,offset,length,flags,kind,received,size,sender,subject,more) VALUES ", 12)
+	b := t.x.db.Bulk("INSERT INTO entry(id,stream,seq,offset,length,flags,kind,received,size,sender,subject,more) VALUES ", 12)
 	for i, l := range s.Entries {
 		if have[keys[i]] {
 			t.x.log.Warn("an entry is passed over: its id was there before", "id", l.Entry.ID, "batch", s.Stream.Key(uint64(seq)))
@@ -313,14 +314,14 @@ func (t *txn) batch(s *spool.Step) error {
 		}
 		named += pairsOf(l.Entry)
 	}
-	if _, err := t.x.exec(t.ctx, "UPDATE batch SET pairs=? WHERE stream=? AND seq=?", int64(named), row.n, seq); err != nil {
+	if _, err := t.x.db.Result(t.ctx, "UPDATE batch SET pairs=? WHERE stream=? AND seq=?", int64(named), row.n, seq); err != nil {
 		return err
 	}
-	return b.flush(t.ctx)
+	return b.Flush(t.ctx)
 }
 
 // addEntry writes the row of a new entry and makes its pairs.
-func (t *txn) addEntry(b *bulk, k key, l *spool.Located, stream int64) error {
+func (t *txn) addEntry(b *table.Bulk, k key, l *spool.Located, stream int64) error {
 	more, err := encodeEntry(l.Entry)
 	if err != nil {
 		return err
@@ -330,7 +331,7 @@ func (t *txn) addEntry(b *bulk, k key, l *spool.Located, stream int64) error {
 		flags |= flagBig
 	}
 	seq := int64(l.Location.Seq)
-	err = b.add(t.ctx, k.Bytes(), stream, seq, l.Location.Offset, l.Location.Length, int64(flags), string(l.Entry.Kind),
+	err = b.Add(t.ctx, k.Bytes(), stream, seq, l.Location.Offset, l.Location.Length, int64(flags), string(l.Entry.Kind),
 		l.Entry.Received.UnixNano(), l.Entry.Size, l.Entry.From, l.Entry.Summary.Subject, more)
 	if err != nil {
 		return err
@@ -384,8 +385,8 @@ func (t *txn) loadPairs() error {
 			args = append(args, k.entry.Bytes(), int64(k.rcpt))
 		}
 	}
-	err := t.x.lookup(t.ctx, "e,r", "SELECT p.entry, p.rcpt, p.domain, p.outage, p.state, p.lead, p.address, p.size, p.ended, p.changed"+
-		" FROM k CROSS JOIN pair p ON p.entry=k.e AND p.rcpt=k.r", 2, args, t.scanPair)
+	err := t.x.db.Lookup(t.ctx, "e,r", "SELECT p.entry, p.rcpt, p.domain, p.outage, p.state, p.lead, p.address, p.size, p.ended, p.changed"+
+		" FROM k CROSS JOIN pair p ON p.entry=k.e AND p.rcpt=k.r", args, t.scanPair)
 	if err != nil {
 		return err
 	}
@@ -403,7 +404,7 @@ func (t *txn) loadPairs() error {
 		}
 	}
 	if t.st.waiting != waiting {
-		_, err := t.x.exec(t.ctx, "INSERT OR REPLACE INTO meta VALUES('waiting',?)", hex.EncodeToString(t.st.waiting[:]))
+		_, err := t.x.db.Result(t.ctx, "INSERT OR REPLACE INTO meta VALUES('waiting',?)", hex.EncodeToString(t.st.waiting[:]))
 		if err != nil {
 			return err
 		}
@@ -437,7 +438,7 @@ func (t *txn) loadEvents() error {
 			delete(t.events, k)
 		}
 	}
-	return t.x.lookup(t.ctx, "e", "SELECT v.entry, v.id, v.type, v.time, v.rcpt, v.round, v.more FROM k CROSS JOIN event v ON v.entry=k.e", 1, args,
+	return t.x.db.Lookup(t.ctx, "e", "SELECT v.entry, v.id, v.type, v.time, v.rcpt, v.round, v.more FROM k CROSS JOIN event v ON v.entry=k.e", args,
 		func(r *sql.Rows) error {
 			ev, k, err := scanEvent(r)
 			if err != nil {
@@ -492,7 +493,7 @@ func (t *txn) foldPairs() error {
 }
 
 func (t *txn) writePairs() error {
-	add := t.x.newBulk("INSERT INTO pair(entry,rcpt,domain,outage,state,lead,address,size,round,attempts,changed,ended,reply,reason,host,by) VALUES ", 16)
+	add := t.x.db.Bulk("INSERT INTO pair(entry,rcpt,domain,outage,state,lead,address,size,round,attempts,changed,ended,reply,reason,host,by) VALUES ", 16)
 	// In the order of the tree: the next row is then mostly on the same page.
 	for _, k := range slices.SortedFunc(maps.Keys(t.pairs), comparePairs) {
 		p := t.pairs[k]
@@ -507,11 +508,11 @@ func (t *txn) writePairs() error {
 		t.account(p)
 		var err error
 		if fresh {
-			err = add.add(t.ctx, p.entry.Bytes(), int64(p.rcpt), p.domain, p.outage, int64(p.s.state), p.lead, p.address, p.size,
+			err = add.Add(t.ctx, p.entry.Bytes(), int64(p.rcpt), p.domain, p.outage, int64(p.s.state), p.lead, p.address, p.size,
 				orNull(int64(p.s.round)), orNull(int64(p.s.attempts)), orNull(p.s.changed), orNull(p.s.ended),
 				orNull(p.s.reply), orNull(p.s.reason), orNull(p.s.host), orNull(p.s.by))
 		} else {
-			_, err = t.x.exec(t.ctx, "UPDATE pair SET outage=?, state=?, round=?, attempts=?, changed=?, ended=?, reply=?, reason=?, host=?, by=?"+
+			_, err = t.x.db.Result(t.ctx, "UPDATE pair SET outage=?, state=?, round=?, attempts=?, changed=?, ended=?, reply=?, reason=?, host=?, by=?"+
 				" WHERE entry=? AND rcpt=?", p.outage, int64(p.s.state),
 				orNull(int64(p.s.round)), orNull(int64(p.s.attempts)), orNull(p.s.changed), orNull(p.s.ended),
 				orNull(p.s.reply), orNull(p.s.reason), orNull(p.s.host), orNull(p.s.by), p.entry.Bytes(), int64(p.rcpt))
@@ -520,7 +521,7 @@ func (t *txn) writePairs() error {
 			return err
 		}
 	}
-	return add.flush(t.ctx)
+	return add.Flush(t.ctx)
 }
 
 func comparePairs(a, b pairKey) int {

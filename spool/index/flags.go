@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"restante/spool"
+	"restante/spool/table"
 )
 
 // Kinds of flags: of each kind and key the latest event stands.
@@ -66,7 +67,7 @@ func (t *txn) flagEvent(ev *spool.Event, id key) error {
 func (t *txn) flag(kind, k string, ev *spool.Event, id key) error {
 	var ns int64
 	var old []byte
-	s, err := t.x.stmt(t.ctx, "SELECT time, id FROM flag WHERE kind=? AND key=?")
+	s, err := t.x.db.Stmt(t.ctx, "SELECT time, id FROM flag WHERE kind=? AND key=?")
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func (t *txn) flag(kind, k string, ev *spool.Event, id key) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.x.exec(t.ctx, "INSERT OR REPLACE INTO flag VALUES(?,?,?,?,?,?)", kind, k, string(ev.Type), at, id[:], raw)
+	_, err = t.x.db.Result(t.ctx, "INSERT OR REPLACE INTO flag VALUES(?,?,?,?,?,?)", kind, k, string(ev.Type), at, id[:], raw)
 	return err
 }
 
@@ -102,7 +103,7 @@ func (t *txn) know(address, domain string) error {
 		clear(t.st.known)
 	}
 	t.st.known[mark] = struct{}{}
-	_, err := t.x.exec(t.ctx, "INSERT OR IGNORE INTO known VALUES(?,?)", domain, address)
+	_, err := t.x.db.Result(t.ctx, "INSERT OR IGNORE INTO known VALUES(?,?)", domain, address)
 	return err
 }
 
@@ -132,7 +133,7 @@ func (t *txn) outageRow(id, domain string) (*outage, error) {
 	if o := t.st.outages[id]; o != nil {
 		return o, nil
 	}
-	res, err := t.x.exec(t.ctx, "INSERT INTO outage(id,domain,opened,closed,reason,messages,octets,first,last,gfirst,glast) VALUES(?,?,0,0,'',0,0,0,0,0,0)", id, d)
+	res, err := t.x.db.Result(t.ctx, "INSERT INTO outage(id,domain,opened,closed,reason,messages,octets,first,last,gfirst,glast) VALUES(?,?,0,0,'',0,0,0,0,0,0)", id, d)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +219,7 @@ func (t *txn) reassign() error {
 func (t *txn) rescan(query string, domain int64, from key) error {
 	for {
 		var rows []*pairRow
-		s, err := t.x.stmt(t.ctx, query)
+		s, err := t.x.db.Stmt(t.ctx, query)
 		if err != nil {
 			return err
 		}
@@ -228,7 +229,7 @@ func (t *txn) rescan(query string, domain int64, from key) error {
 		}
 		kept := t.pairs
 		t.pairs = map[pairKey]*pairRow{}
-		err = drain(res, t.scanPair)
+		err = table.Drain(res, t.scanPair)
 		for _, p := range t.pairs {
 			rows = append(rows, p)
 			if p.entry.Compare(from) > 0 {
@@ -260,7 +261,7 @@ func (t *txn) reassignPair(p *pairRow) error {
 	}
 	p.outage = n
 	t.account(p)
-	_, err := t.x.exec(t.ctx, "UPDATE pair SET outage=? WHERE entry=? AND rcpt=?", n, p.entry.Bytes(), int64(p.rcpt))
+	_, err := t.x.db.Result(t.ctx, "UPDATE pair SET outage=? WHERE entry=? AND rcpt=?", n, p.entry.Bytes(), int64(p.rcpt))
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"restante/spool"
+	"restante/spool/table"
 )
 
 // began is when a stream began, in ns, as its name says it; 0 when it doesn't.
@@ -36,7 +37,7 @@ func pairsOf(e *spool.Entry) int {
 func (t *txn) follows(row *streamRow, s *spool.Step) error {
 	first, last := spanOf(s)
 	if row.gap && first != 0 {
-		if _, err := t.x.exec(t.ctx, "UPDATE gap SET before=? WHERE stream=? AND before=0", last, row.n); err != nil {
+		if _, err := t.x.db.Result(t.ctx, "UPDATE gap SET before=? WHERE stream=? AND before=0", last, row.n); err != nil {
 			return err
 		}
 		row.gap = false
@@ -45,7 +46,7 @@ func (t *txn) follows(row *streamRow, s *spool.Step) error {
 	gap := func(from, upto, before int64, why string) error {
 		row.gap = row.gap || before == 0
 		t.stray = true
-		_, err := t.x.exec(t.ctx, "INSERT OR IGNORE INTO gap VALUES(?,?,?,?,?,?)", row.n, from, upto, why, row.last, before)
+		_, err := t.x.db.Result(t.ctx, "INSERT OR IGNORE INTO gap VALUES(?,?,?,?,?,?)", row.n, from, upto, why, row.last, before)
 		return err
 	}
 	if seq > expected {
@@ -60,7 +61,7 @@ func (t *txn) follows(row *streamRow, s *spool.Step) error {
 	}
 	if s.Break != "" && !row.broken {
 		row.broken = true
-		if _, err := t.x.exec(t.ctx, "UPDATE stream SET broken=?, why=? WHERE n=?", seq, s.Break, row.n); err != nil {
+		if _, err := t.x.db.Result(t.ctx, "UPDATE stream SET broken=?, why=? WHERE n=?", seq, s.Break, row.n); err != nil {
 			return err
 		}
 	}
@@ -121,7 +122,7 @@ type streamInfo struct {
 // breaks returns what is wrong with the streams that hold anything of the period: the places where the
 // chain is broken, in order, at most one for each stream, and the batches of mail that were lost in it, or damaged,
 // with their number, which may be larger than the list.
-func breaks(ctx context.Context, q querier, p period) (chain, lost []Break, number int64, err error) {
+func breaks(ctx context.Context, q table.Querier, p period) (chain, lost []Break, number int64, err error) {
 	streams, err := streamInfos(ctx, q)
 	if err != nil {
 		return nil, nil, 0, err
@@ -164,10 +165,10 @@ func breaks(ctx context.Context, q querier, p period) (chain, lost []Break, numb
 	return chain, lost, number, nil
 }
 
-func streamInfos(ctx context.Context, q querier) ([]streamInfo, error) {
+func streamInfos(ctx context.Context, q table.Querier) ([]streamInfo, error) {
 	var streams []streamInfo
 	at := map[int64]int{}
-	err := each(ctx, q, "SELECT n, ledger, name, first, last, broken, why FROM stream ORDER BY ledger, name", func(r *sql.Rows) error {
+	err := table.Each(ctx, q, "SELECT n, ledger, name, first, last, broken, why FROM stream ORDER BY ledger, name", func(r *sql.Rows) error {
 		var s streamInfo
 		err := r.Scan(&s.n, &s.id.Ledger, &s.id.Name, &s.first, &s.last, &s.broken, &s.why)
 		at[s.n] = len(streams)
@@ -177,7 +178,7 @@ func streamInfos(ctx context.Context, q querier) ([]streamInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = each(ctx, q, "SELECT stream, seq, upto, why, after, before FROM gap ORDER BY stream, seq", func(r *sql.Rows) error {
+	err = table.Each(ctx, q, "SELECT stream, seq, upto, why, after, before FROM gap ORDER BY stream, seq", func(r *sql.Rows) error {
 		var g gapRow
 		if err := r.Scan(&g.stream, &g.seq, &g.upto, &g.why, &g.after, &g.before); err != nil {
 			return err
@@ -203,7 +204,7 @@ func nextBegan(streams []streamInfo, s *streamInfo) int64 {
 }
 
 // missing returns the first batches of a gap that retention hasn't deleted, and the number of all.
-func (g *gapRow) missing(ctx context.Context, q querier, id spool.StreamID) (out []Break, n int64, err error) {
+func (g *gapRow) missing(ctx context.Context, q table.Querier, id spool.StreamID) (out []Break, n int64, err error) {
 	next := g.seq
 	upTo := func(seq int64) {
 		n += max(0, seq-next)
@@ -215,7 +216,7 @@ func (g *gapRow) missing(ctx context.Context, q querier, id spool.StreamID) (out
 			out = append(out, Break{Key: id.Key(uint64(next)), Why: why, Ledger: id.Ledger, Lost: true, seq: next})
 		}
 	}
-	err = each(ctx, q, "SELECT seq FROM batch WHERE stream=? AND seq>=? AND seq<? AND deleted<>0 ORDER BY seq", func(r *sql.Rows) error {
+	err = table.Each(ctx, q, "SELECT seq FROM batch WHERE stream=? AND seq>=? AND seq<? AND deleted<>0 ORDER BY seq", func(r *sql.Rows) error {
 		var seq int64
 		if err := r.Scan(&seq); err != nil {
 			return err

@@ -7,13 +7,14 @@ import (
 	"errors"
 
 	"restante/spool"
+	"restante/spool/table"
 )
 
 // Secret returns the latest SecretKept event of that name; false when there is none. Its value may be absent: then it was forgotten.
 func (x *Index) Secret(ctx context.Context, name string) (spool.Event, bool, error) {
 	var ev spool.Event
 	var raw []byte
-	err := x.read.QueryRowContext(ctx, "SELECT event FROM flag WHERE kind=? AND key=?", flagSecret, name).Scan(&raw)
+	err := x.db.Read.QueryRowContext(ctx, "SELECT event FROM flag WHERE kind=? AND key=?", flagSecret, name).Scan(&raw)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ev, false, nil
 	}
@@ -44,7 +45,7 @@ func (x *Index) Notices(ctx context.Context) ([]spool.Event, error) {
 
 func (x *Index) kept(ctx context.Context, where string, args ...any) ([]spool.Event, error) {
 	var out []spool.Event
-	err := each(ctx, x.read, "SELECT event FROM flag WHERE "+where+" ORDER BY key", func(r *sql.Rows) error {
+	err := table.Each(ctx, x.db.Read, "SELECT event FROM flag WHERE "+where+" ORDER BY key", func(r *sql.Rows) error {
 		var raw sql.RawBytes
 		var ev spool.Event
 		if err := r.Scan(&raw); err != nil {

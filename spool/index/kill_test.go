@@ -84,7 +84,7 @@ func TestKilled(t *testing.T) {
 			t.Errorf("positions %d and %d", seq, led)
 		}
 		var rows, events int
-		if err := x.read.QueryRow("SELECT (SELECT count(*) FROM pair WHERE state=5), (SELECT count(*) FROM event)").Scan(&rows, &events); err != nil {
+		if err := x.db.Read.QueryRow("SELECT (SELECT count(*) FROM pair WHERE state=5), (SELECT count(*) FROM event)").Scan(&rows, &events); err != nil {
 			t.Fatal(err)
 		}
 		sum, err := x.Summary(t.Context(), "example.test")
@@ -108,7 +108,7 @@ func TestBrokenFile(t *testing.T) {
 		if err := x.Apply(t.Context(), []spool.Step{newMaker().mail(3)}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := x.conn.ExecContext(t.Context(), "UPDATE meta SET value='0' WHERE key='version'"); err != nil {
+		if _, err := x.db.Conn.ExecContext(t.Context(), "UPDATE meta SET value='0' WHERE key='version'"); err != nil {
 			t.Fatal(err)
 		}
 		if err := x.Close(); err != nil {
@@ -139,7 +139,7 @@ func TestFailedTwice(t *testing.T) {
 	rename := func(from, to string) {
 		t.Helper()
 		for _, table := range []string{"pair", "count"} {
-			if _, err := x.conn.ExecContext(t.Context(), "ALTER TABLE "+table+from+" RENAME TO "+table+to); err != nil {
+			if _, err := x.db.Conn.ExecContext(t.Context(), "ALTER TABLE "+table+from+" RENAME TO "+table+to); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"restante/spool"
+	"restante/spool/table"
 )
 
 // Domains returns the names of the domains that have, or had, entries or outages.
 func (x *Index) Domains(ctx context.Context) ([]string, error) {
 	var out []string
-	err := each(ctx, x.read, "SELECT name FROM domain WHERE name<>'' ORDER BY name", func(r *sql.Rows) error {
+	err := table.Each(ctx, x.db.Read, "SELECT name FROM domain WHERE name<>'' ORDER BY name", func(r *sql.Rows) error {
 		var n string
 		err := r.Scan(&n)
 		out = append(out, n)
@@ -35,9 +36,9 @@ func (x *Index) OutageOpen(domain string) (id string, ok bool) {
 func (x *Index) OpenOutages() map[string]string { return maps.Clone(*x.open.Load()) }
 
 // counts reads the counters that a condition selects.
-func (x *Index) counts(ctx context.Context, q querier, where string, args ...any) (Counts, error) {
+func (x *Index) counts(ctx context.Context, q table.Querier, where string, args ...any) (Counts, error) {
 	var c Counts
-	err := each(ctx, q, "SELECT state, sum(pairs) FROM count WHERE "+where+" GROUP BY state", func(r *sql.Rows) error {
+	err := table.Each(ctx, q, "SELECT state, sum(pairs) FROM count WHERE "+where+" GROUP BY state", func(r *sql.Rows) error {
 		var state int
 		var n int64
 		if err := r.Scan(&state, &n); err != nil {
@@ -52,7 +53,7 @@ func (x *Index) counts(ctx context.Context, q querier, where string, args ...any
 // Summary returns the counts of a domain, from counters that are kept as the fold goes.
 func (x *Index) Summary(ctx context.Context, domain string) (Summary, error) {
 	s := Summary{Domain: domain}
-	tx, err := x.read.BeginTx(ctx, nil)
+	tx, err := x.db.Read.BeginTx(ctx, nil)
 	if err != nil {
 		return s, err
 	}
@@ -103,7 +104,7 @@ func (x *Index) Outage(ctx context.Context, id string) (*Outage, error) {
 		return nil, fmt.Errorf("outage %s: %w", id, ErrNotFound)
 	}
 	o := &list[0]
-	err = each(ctx, x.read, "SELECT ledger, name, seq, hash, sealed, broken, coalesce(why,'') FROM stream WHERE hash<>'' ORDER BY ledger, name", func(r *sql.Rows) error {
+	err = table.Each(ctx, x.db.Read, "SELECT ledger, name, seq, hash, sealed, broken, coalesce(why,'') FROM stream WHERE hash<>'' ORDER BY ledger, name", func(r *sql.Rows) error {
 		var h Head
 		var seq int64
 		var broken sql.NullInt64
@@ -122,14 +123,14 @@ func (x *Index) Outage(ctx context.Context, id string) (*Outage, error) {
 }
 
 func (x *Index) outages(ctx context.Context, where string, args ...any) ([]Outage, error) {
-	tx, err := x.read.BeginTx(ctx, nil)
+	tx, err := x.db.Read.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer tx.Rollback() // it only reads
 	var out []Outage
 	var ns []int64
-	err = each(ctx, tx, "SELECT o.n, o.id, d.name, o.opened, o.closed, o.reason, o.messages, o.octets, o.first, o.last"+
+	err = table.Each(ctx, tx, "SELECT o.n, o.id, d.name, o.opened, o.closed, o.reason, o.messages, o.octets, o.first, o.last"+
 		" FROM outage o JOIN domain d ON d.n=o.domain WHERE o.opened<>0 AND "+where+" ORDER BY o.opened DESC, o.id DESC", func(r *sql.Rows) error {
 		var o Outage
 		var n int64

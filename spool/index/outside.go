@@ -8,7 +8,7 @@ func (x *Index) FromOutside(ctx context.Context, domain string) (pending bool, e
 	if err != nil {
 		return false, err
 	}
-	err = x.read.QueryRowContext(ctx, `SELECT EXISTS(SELECT 1 FROM pair p CROSS JOIN entry e ON e.id=p.entry
+	err = x.db.Read.QueryRowContext(ctx, `SELECT EXISTS(SELECT 1 FROM pair p CROSS JOIN entry e ON e.id=p.entry
 		WHERE p.state=0 AND p.domain=? AND e.kind='held')`, d).Scan(&pending)
 	return pending, err
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"restante/spool"
+	"restante/spool/table"
 )
 
 // cursor is "<key in hex>.<recipient>": the pair after which a listing goes on.
@@ -78,7 +79,7 @@ func (x *Index) pairs(ctx context.Context, where string, args []any, newest bool
 	}
 	var out []spool.Pair
 	var last pairKey
-	err := each(ctx, x.read, "SELECT "+pairFields+pairTables+"WHERE "+where+" ORDER BY "+order+" LIMIT ?", func(r *sql.Rows) error {
+	err := table.Each(ctx, x.db.Read, "SELECT "+pairFields+pairTables+"WHERE "+where+" ORDER BY "+order+" LIMIT ?", func(r *sql.Rows) error {
 		p, k, err := scanPairView(r)
 		out, last = append(out, p), k
 		return err
@@ -95,7 +96,7 @@ func (x *Index) pairs(ctx context.Context, where string, args []any, newest bool
 // domainNumber returns the number of a domain, -1 for one that has nothing.
 func (x *Index) domainNumber(ctx context.Context, name string) (int64, error) {
 	n := int64(-1)
-	err := x.read.QueryRowContext(ctx, "SELECT n FROM domain WHERE name=?", strings.ToLower(name)).Scan(&n)
+	err := x.db.Read.QueryRowContext(ctx, "SELECT n FROM domain WHERE name=?", strings.ToLower(name)).Scan(&n)
 	if errors.Is(err, sql.ErrNoRows) {
 		return -1, nil
 	}
@@ -121,7 +122,7 @@ func (x *Index) merged(ctx context.Context, where string, args []any, newest boo
 		limit = 100
 	}
 	var domains []int64
-	err := each(ctx, x.read, "SELECT n FROM domain", func(r *sql.Rows) error {
+	err := table.Each(ctx, x.db.Read, "SELECT n FROM domain", func(r *sql.Rows) error {
 		var n int64
 		err := r.Scan(&n)
 		domains = append(domains, n)
@@ -170,7 +171,7 @@ func (x *Index) Held(ctx context.Context, domain string) (int64, error) {
 		return 0, err
 	}
 	var n int64
-	err = x.read.QueryRowContext(ctx, "SELECT count(*) FROM pair p WHERE p.domain=? AND "+heldNow, d).Scan(&n)
+	err = x.db.Read.QueryRowContext(ctx, "SELECT count(*) FROM pair p WHERE p.domain=? AND "+heldNow, d).Scan(&n)
 	return n, err
 }
 
@@ -226,7 +227,7 @@ func (x *Index) List(ctx context.Context, f Filter) ([]spool.Pair, Cursor, error
 	}
 	if f.Outage != "" {
 		n := int64(-1)
-		err := x.read.QueryRowContext(ctx, "SELECT n FROM outage WHERE id=?", f.Outage).Scan(&n)
+		err := x.db.Read.QueryRowContext(ctx, "SELECT n FROM outage WHERE id=?", f.Outage).Scan(&n)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, "", err
 		}
@@ -258,10 +259,10 @@ func (x *Index) List(ctx context.Context, f Filter) ([]spool.Pair, Cursor, error
 }
 
 // readEntry reads an entry without its pairs' addresses.
-func readEntry(ctx context.Context, q querier, k key) (*spool.Entry, int, error) {
+func readEntry(ctx context.Context, q table.Querier, k key) (*spool.Entry, int, error) {
 	var e *spool.Entry
 	var flags int
-	err := each(ctx, q, "SELECT kind, received, size, sender, more, flags FROM entry WHERE id=?", func(r *sql.Rows) error {
+	err := table.Each(ctx, q, "SELECT kind, received, size, sender, more, flags FROM entry WHERE id=?", func(r *sql.Rows) error {
 		e = &spool.Entry{}
 		var received int64
 		var more []byte
@@ -281,7 +282,7 @@ func readEntry(ctx context.Context, q querier, k key) (*spool.Entry, int, error)
 	if e == nil {
 		return nil, 0, fmt.Errorf("entry %s: %w", k, ErrNotFound)
 	}
-	err = each(ctx, q, "SELECT p.rcpt, p.address, d.name FROM pair p JOIN domain d ON d.n=p.domain WHERE p.entry=? ORDER BY p.rcpt", func(r *sql.Rows) error {
+	err = table.Each(ctx, q, "SELECT p.rcpt, p.address, d.name FROM pair p JOIN domain d ON d.n=p.domain WHERE p.entry=? ORDER BY p.rcpt", func(r *sql.Rows) error {
 		var i int
 		var rc spool.Recipient
 		if err := r.Scan(&i, &rc.Address, &rc.Domain); err != nil {
@@ -303,7 +304,7 @@ func (x *Index) Entry(ctx context.Context, id string) (*View, error) {
 		return nil, err
 	}
 	v := &View{}
-	err = each(ctx, x.read, "SELECT entry, id, type, time, rcpt, round, more FROM event WHERE entry=?", func(r *sql.Rows) error {
+	err = table.Each(ctx, x.db.Read, "SELECT entry, id, type, time, rcpt, round, more FROM event WHERE entry=?", func(r *sql.Rows) error {
 		ev, _, err := scanEvent(r)
 		v.Events = append(v.Events, ev)
 		return err
@@ -313,7 +314,7 @@ func (x *Index) Entry(ctx context.Context, id string) (*View, error) {
 	}
 	slices.SortStableFunc(v.Events, func(a, b spool.Event) int { return a.Time.Compare(b.Time) })
 	var flags int
-	v.Entry, flags, err = readEntry(ctx, x.read, k)
+	v.Entry, flags, err = readEntry(ctx, x.db.Read, k)
 	if errors.Is(err, ErrNotFound) && len(v.Events) > 0 {
 		return v, nil
 	}
@@ -350,7 +351,7 @@ func (x *Index) resolve(ctx context.Context, prefix string) (key, error) {
 		high = highest // the first letter goes to 7 only
 	}
 	found := map[key]bool{}
-	err = each(ctx, x.read, "SELECT id FROM (SELECT id FROM entry WHERE id BETWEEN ?1 AND ?2 LIMIT 2) UNION SELECT entry FROM (SELECT DISTINCT entry FROM event WHERE entry BETWEEN ?1 AND ?2 LIMIT 2) LIMIT 2",
+	err = table.Each(ctx, x.db.Read, "SELECT id FROM (SELECT id FROM entry WHERE id BETWEEN ?1 AND ?2 LIMIT 2) UNION SELECT entry FROM (SELECT DISTINCT entry FROM event WHERE entry BETWEEN ?1 AND ?2 LIMIT 2) LIMIT 2",
 		func(r *sql.Rows) error { return scanKey(r, found) }, low[:], high[:])
 	if err != nil {
 		return key{}, err
@@ -371,14 +372,14 @@ func (x *Index) resolve(ctx context.Context, prefix string) (key, error) {
 // the entry is kept, once the index was rebuilt: record Learned for what is to last.
 func (x *Index) Known(ctx context.Context, address string) (bool, error) {
 	var n int
-	err := x.read.QueryRowContext(ctx, "SELECT count(*) FROM known WHERE domain=? AND address=?", domainOf(address), addressKey(address)).Scan(&n)
+	err := x.db.Read.QueryRowContext(ctx, "SELECT count(*) FROM known WHERE domain=? AND address=?", domainOf(address), addressKey(address)).Scan(&n)
 	return n > 0, err
 }
 
 // KnownGood returns up to n addresses of a domain that the primary is known to take mail for.
 func (x *Index) KnownGood(ctx context.Context, domain string, n int) ([]string, error) {
 	var out []string
-	err := each(ctx, x.read, "SELECT address FROM known WHERE domain=? ORDER BY address LIMIT ?", func(r *sql.Rows) error {
+	err := table.Each(ctx, x.db.Read, "SELECT address FROM known WHERE domain=? ORDER BY address LIMIT ?", func(r *sql.Rows) error {
 		var a string
 		err := r.Scan(&a)
 		out = append(out, a)
@@ -398,7 +399,7 @@ func (x *Index) TookMail(ctx context.Context, domain string) (bool, error) {
 		return false, err
 	}
 	var c int64
-	err = x.read.QueryRowContext(ctx, "SELECT coalesce(sum(pairs),0) FROM count WHERE domain=? AND state=5", n).Scan(&c)
+	err = x.db.Read.QueryRowContext(ctx, "SELECT coalesce(sum(pairs),0) FROM count WHERE domain=? AND state=5", n).Scan(&c)
 	return c > 0, err
 }
 
@@ -406,7 +407,7 @@ func (x *Index) TookMail(ctx context.Context, domain string) (bool, error) {
 // Until has passed is for the caller to see.
 func (x *Index) Declarations(ctx context.Context) ([]spool.Event, error) {
 	var out []spool.Event
-	err := each(ctx, x.read, "SELECT event FROM flag WHERE kind=? AND type=? ORDER BY key", func(r *sql.Rows) error {
+	err := table.Each(ctx, x.db.Read, "SELECT event FROM flag WHERE kind=? AND type=? ORDER BY key", func(r *sql.Rows) error {
 		ev, err := scanFlag(r)
 		out = append(out, ev)
 		return err
@@ -424,7 +425,7 @@ func scanFlag(r *sql.Rows) (spool.Event, error) {
 }
 
 func (x *Index) flag(ctx context.Context, kind, k string, t spool.EventType) (ev spool.Event, ok bool, err error) {
-	err = each(ctx, x.read, "SELECT event FROM flag WHERE kind=? AND key=? AND type=?", func(r *sql.Rows) error {
+	err = table.Each(ctx, x.db.Read, "SELECT event FROM flag WHERE kind=? AND key=? AND type=?", func(r *sql.Rows) error {
 		ok = true
 		ev, err = scanFlag(r)
 		return err

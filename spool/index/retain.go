@@ -11,6 +11,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"restante/spool"
+	"restante/spool/table"
 )
 
 // sum is what a deleted batch held, by domain, outage and state. It stands in the Data of the
@@ -71,7 +72,7 @@ func (t *txn) deleteBatch(ev *spool.Event, id spool.StreamID, seq int64) error {
 	}
 	var gone bool
 	var low, high []byte
-	s, err := t.x.stmt(t.ctx, "SELECT deleted, low, high FROM batch WHERE stream=? AND seq=?")
+	s, err := t.x.db.Stmt(t.ctx, "SELECT deleted, low, high FROM batch WHERE stream=? AND seq=?")
 	if err != nil {
 		return err
 	}
@@ -79,14 +80,14 @@ func (t *txn) deleteBatch(ev *spool.Event, id spool.StreamID, seq int64) error {
 	if err != nil && !errors.Is(err, sql.ErrNoRows) || gone {
 		return err
 	}
-	if _, err := t.x.exec(t.ctx, "INSERT OR REPLACE INTO batch VALUES(?,?,0,1,NULL,NULL,0)", row.n, seq); err != nil {
+	if _, err := t.x.db.Result(t.ctx, "INSERT OR REPLACE INTO batch VALUES(?,?,0,1,NULL,NULL,0)", row.n, seq); err != nil {
 		return err
 	}
 	big, err := json.Marshal(ev.Data["big"])
 	if err != nil {
 		return err
 	}
-	if _, err := t.x.exec(t.ctx, "INSERT OR REPLACE INTO deletion VALUES(?,?,?,?)", row.n, seq, ev.Time.UnixNano(), string(big)); err != nil {
+	if _, err := t.x.db.Result(t.ctx, "INSERT OR REPLACE INTO deletion VALUES(?,?,?,?)", row.n, seq, ev.Time.UnixNano(), string(big)); err != nil {
 		return err
 	}
 	live, err := t.deleteRows(row.n, seq, low, high)
@@ -111,7 +112,7 @@ func (t *txn) deleteRows(stream, seq int64, low, high []byte) ([]sum, error) {
 	if len(low) == 0 {
 		return nil, nil
 	}
-	live, pairs, err := t.x.batchSums(t.ctx, t.x.conn, stream, seq, low, high)
+	live, pairs, err := t.x.batchSums(t.ctx, t.x.db.Conn, stream, seq, low, high)
 	if err != nil {
 		return nil, err
 	}
@@ -128,15 +129,15 @@ func (t *txn) deleteRows(stream, seq int64, low, high []byte) ([]sum, error) {
 		}
 	}
 	// What was taken back must not look like sent, once its pairs are gone.
-	if _, err := t.x.exec(t.ctx, `DELETE FROM writing WHERE stream=? AND seq=? AND id BETWEEN ? AND ? AND EXISTS(SELECT 1 FROM pair p WHERE p.entry=id)
+	if _, err := t.x.db.Result(t.ctx, `DELETE FROM writing WHERE stream=? AND seq=? AND id BETWEEN ? AND ? AND EXISTS(SELECT 1 FROM pair p WHERE p.entry=id)
 		AND NOT EXISTS(SELECT 1 FROM pair p WHERE p.entry=id AND p.state<>4)`, stream, seq, low, high); err != nil {
 		return nil, err
 	}
 	const in = "(SELECT id FROM entry WHERE id BETWEEN ? AND ? AND stream=? AND seq=?)"
-	if _, err := t.x.exec(t.ctx, "DELETE FROM pair WHERE entry IN "+in, low, high, stream, seq); err != nil {
+	if _, err := t.x.db.Result(t.ctx, "DELETE FROM pair WHERE entry IN "+in, low, high, stream, seq); err != nil {
 		return nil, err
 	}
-	_, err = t.x.exec(t.ctx, "DELETE FROM entry WHERE id BETWEEN ? AND ? AND stream=? AND seq=?", low, high, stream, seq)
+	_, err = t.x.db.Result(t.ctx, "DELETE FROM entry WHERE id BETWEEN ? AND ? AND stream=? AND seq=?", low, high, stream, seq)
 	return live, err
 }
 
@@ -171,16 +172,16 @@ func (t *txn) addSum(s sum) error {
 	}
 	t.st.counts[k] += s.Pairs
 	t.counts[k] = true
-	_, err = t.x.exec(t.ctx, "INSERT INTO gone VALUES(?,?,?,?) ON CONFLICT DO UPDATE SET pairs=pairs+excluded.pairs", k.domain, k.outage, int64(n), s.Pairs)
+	_, err = t.x.db.Result(t.ctx, "INSERT INTO gone VALUES(?,?,?,?) ON CONFLICT DO UPDATE SET pairs=pairs+excluded.pairs", k.domain, k.outage, int64(n), s.Pairs)
 	return err
 }
 
 // batchSums reads the pairs of a batch and adds them up.
-func (x *Index) batchSums(ctx context.Context, q querier, stream, seq int64, low, high []byte) ([]sum, []*pairRow, error) {
+func (x *Index) batchSums(ctx context.Context, q table.Querier, stream, seq int64, low, high []byte) ([]sum, []*pairRow, error) {
 	var pairs []*pairRow
 	var sums []sum
 	at := map[countKey]int{}
-	err := each(ctx, q, `SELECT p.entry, p.rcpt, p.domain, p.outage, p.state, p.lead, p.size, coalesce(p.ended,0), d.name, coalesce(o.id,'')
+	err := table.Each(ctx, q, `SELECT p.entry, p.rcpt, p.domain, p.outage, p.state, p.lead, p.size, coalesce(p.ended,0), d.name, coalesce(o.id,'')
 		FROM entry e CROSS JOIN pair p ON p.entry=e.id JOIN domain d ON d.n=p.domain LEFT JOIN outage o ON o.n=p.outage
 		WHERE e.id BETWEEN ? AND ? AND e.stream=? AND e.seq=?`, func(r *sql.Rows) error {
 		p := &pairRow{}
@@ -225,10 +226,10 @@ func (t *txn) eraseEntries() error {
 	}
 	for _, k := range t.erase {
 		t.changed = true
-		if _, err := t.x.exec(t.ctx, "INSERT INTO erasure VALUES(?,?) ON CONFLICT DO UPDATE SET done=max(done,excluded.done)", k[:], done[k]); err != nil {
+		if _, err := t.x.db.Result(t.ctx, "INSERT INTO erasure VALUES(?,?) ON CONFLICT DO UPDATE SET done=max(done,excluded.done)", k[:], done[k]); err != nil {
 			return err
 		}
-		e, flags, err := readEntry(t.ctx, t.x.conn, k)
+		e, flags, err := readEntry(t.ctx, t.x.db.Conn, k)
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
@@ -239,11 +240,11 @@ func (t *txn) eraseEntries() error {
 		if err != nil {
 			return err
 		}
-		_, err = t.x.exec(t.ctx, "UPDATE entry SET sender='', subject='', more=?, flags=? WHERE id=?", more, int64(flags|flagErased), k[:])
+		_, err = t.x.db.Result(t.ctx, "UPDATE entry SET sender='', subject='', more=?, flags=? WHERE id=?", more, int64(flags|flagErased), k[:])
 		if err != nil {
 			return err
 		}
-		if _, err := t.x.exec(t.ctx, "UPDATE pair SET address='' WHERE entry=?", k[:]); err != nil {
+		if _, err := t.x.db.Result(t.ctx, "UPDATE pair SET address='' WHERE entry=?", k[:]); err != nil {
 			return err
 		}
 	}
@@ -261,7 +262,7 @@ func (t *txn) writeState() error {
 				return err
 			}
 		}
-		_, err := t.x.exec(t.ctx, "UPDATE outage SET domain=?, opened=?, closed=?, reason=?, messages=?, octets=?, first=?, last=?, gfirst=?, glast=? WHERE n=?",
+		_, err := t.x.db.Result(t.ctx, "UPDATE outage SET domain=?, opened=?, closed=?, reason=?, messages=?, octets=?, first=?, last=?, gfirst=?, glast=? WHERE n=?",
 			o.domain, o.opened, o.closed, o.reason, o.messages, o.octets, o.first, o.last, o.gfirst, o.glast, o.n)
 		if err != nil {
 			return err
@@ -272,9 +273,9 @@ func (t *txn) writeState() error {
 		var err error
 		if n := t.st.counts[k]; n == 0 {
 			delete(t.st.counts, k)
-			_, err = t.x.exec(t.ctx, "DELETE FROM count WHERE domain=? AND outage=? AND state=?", k.domain, k.outage, int64(k.state))
+			_, err = t.x.db.Result(t.ctx, "DELETE FROM count WHERE domain=? AND outage=? AND state=?", k.domain, k.outage, int64(k.state))
 		} else {
-			_, err = t.x.exec(t.ctx, "INSERT OR REPLACE INTO count VALUES(?,?,?,?)", k.domain, k.outage, int64(k.state), n)
+			_, err = t.x.db.Result(t.ctx, "INSERT OR REPLACE INTO count VALUES(?,?,?,?)", k.domain, k.outage, int64(k.state), n)
 		}
 		if err != nil {
 			return err
@@ -286,7 +287,7 @@ func (t *txn) writeState() error {
 // recount finds the first and last delivery of an outage anew, after one of them has left it.
 func (t *txn) recount(o *outage) error {
 	var first, last sql.NullInt64
-	err := t.x.conn.QueryRowContext(t.ctx, "SELECT min(ended), max(ended) FROM pair WHERE outage=? AND state=5", o.n).Scan(&first, &last)
+	err := t.x.db.Conn.QueryRowContext(t.ctx, "SELECT min(ended), max(ended) FROM pair WHERE outage=? AND state=5", o.n).Scan(&first, &last)
 	if err != nil {
 		return err
 	}
@@ -339,7 +340,7 @@ type candidate struct {
 // the last batch of a stream that isn't sealed: by it the stream's place is known.
 func (x *Index) Disposable(ctx context.Context, now time.Time, terms func(string) spool.Terms, limit int) ([]spool.Disposable, error) {
 	var cands []candidate
-	err := each(ctx, x.read, `SELECT b.stream, b.seq, s.name, b.low, b.high FROM batch b JOIN stream s ON s.n=b.stream
+	err := table.Each(ctx, x.db.Read, `SELECT b.stream, b.seq, s.name, b.low, b.high FROM batch b JOIN stream s ON s.n=b.stream
 		WHERE b.deleted=0 AND b.entries>0 AND (s.sealed OR b.seq+1<s.seq) ORDER BY b.stream, b.seq`, func(r *sql.Rows) error {
 		var c candidate
 		if err := r.Scan(&c.stream, &c.seq, &c.name, &c.low, &c.high); err != nil {
@@ -358,7 +359,7 @@ func (x *Index) Disposable(ctx context.Context, now time.Time, terms func(string
 		if len(out) >= limit {
 			break
 		}
-		sums, pairs, err := x.batchSums(ctx, x.read, c.stream, c.seq, c.low, c.high)
+		sums, pairs, err := x.batchSums(ctx, x.db.Read, c.stream, c.seq, c.low, c.high)
 		if err != nil {
 			return nil, err
 		}
@@ -375,7 +376,7 @@ func (x *Index) Disposable(ctx context.Context, now time.Time, terms func(string
 			continue
 		}
 		d := spool.Disposable{Stream: c.name, Seq: uint64(c.seq), Pairs: len(pairs)}
-		err = each(ctx, x.read, "SELECT id, flags FROM entry WHERE id BETWEEN ? AND ? AND stream=? AND seq=?", func(r *sql.Rows) error {
+		err = table.Each(ctx, x.db.Read, "SELECT id, flags FROM entry WHERE id BETWEEN ? AND ? AND stream=? AND seq=?", func(r *sql.Rows) error {
 			var k sql.RawBytes
 			var flags int
 			if err := r.Scan(&k, &flags); err != nil {
@@ -432,7 +433,7 @@ func (x *Index) domainNames(ctx context.Context, pairs []*pairRow) (map[int64]st
 			continue
 		}
 		var name string
-		if err := x.read.QueryRowContext(ctx, "SELECT name FROM domain WHERE n=?", p.domain).Scan(&name); err != nil {
+		if err := x.db.Read.QueryRowContext(ctx, "SELECT name FROM domain WHERE n=?", p.domain).Scan(&name); err != nil {
 			return nil, err
 		}
 		names[p.domain] = name
@@ -443,7 +444,7 @@ func (x *Index) domainNames(ctx context.Context, pairs []*pairRow) (map[int64]st
 // Deleted implements spool.Holdings.
 func (x *Index) Deleted(ctx context.Context, since time.Time) ([]spool.Disposable, error) {
 	var all []spool.Disposable
-	err := each(ctx, x.read, "SELECT s.name, d.seq, d.big FROM deletion d JOIN stream s ON s.n=d.stream WHERE d.time>=?", func(r *sql.Rows) error {
+	err := table.Each(ctx, x.db.Read, "SELECT s.name, d.seq, d.big FROM deletion d JOIN stream s ON s.n=d.stream WHERE d.time>=?", func(r *sql.Rows) error {
 		var d spool.Disposable
 		var big []byte
 		if err := r.Scan(&d.Stream, &d.Seq, &big); err != nil {
@@ -479,7 +480,7 @@ func (x *Index) Find(ctx context.Context, ids []string) ([]spool.Erasure, error)
 
 func (x *Index) erasures(ctx context.Context, query string, args ...any) ([]spool.Erasure, error) {
 	var all []spool.Erasure
-	err := each(ctx, x.read, query, func(r *sql.Rows) error {
+	err := table.Each(ctx, x.db.Read, query, func(r *sql.Rows) error {
 		var k sql.RawBytes
 		var e spool.Erasure
 		var flags int

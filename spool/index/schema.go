@@ -6,28 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
-
 	"restante/spool"
+	"restante/spool/table"
 )
 
 // schemaVersion changes with the tables or the fold rules; an index of another version is thrown
 // away and folded again.
 const schemaVersion = "3"
 
-// Octets in a page cache, as SQLite's negative KiB. They bound the memory: the pages that the fold
-// touches lie close together, since ids grow with time.
-const (
-	writerCache = "-8000"
-	readerCache = "-1000"
-)
+// readerCache bounds the memory of a connection for queries, as SQLite's negative KiB: the pages that are asked for lie close
+// together, since ids grow with time.
+const readerCache = "cache_size(-1000)"
 
 const schema = `
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -74,15 +67,11 @@ CREATE TABLE known(domain TEXT, address TEXT, PRIMARY KEY(domain, address)) WITH
 
 // Index is a fold of a spool into a local database. One goroutine may Apply; any number may ask.
 type Index struct {
-	path    string
 	log     *slog.Logger
 	metrics *Metrics
-	write   *sql.DB
-	read    *sql.DB
+	db      *table.DB
 
-	applying sync.Mutex // held by Apply; guards conn, stmts and st
-	conn     *sql.Conn
-	stmts    map[string]*sql.Stmt
+	applying sync.Mutex // held by Apply; guards st and all of db but Read
 	st       *state
 	stale    bool // st isn't what is in the file: a transaction failed, and st could not be read anew
 
@@ -106,122 +95,30 @@ func Open(path string, o Options) (*Index, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.Readers <= 0 {
-		o.Readers = 3
-	}
-	x := &Index{path: path, log: o.Log, metrics: o.Metrics, changed: make(chan struct{}), lagSince: time.Now()}
-	err := x.open1(o.Readers)
-	if err == nil {
-		return x, nil
-	}
-	if errors.Is(err, os.ErrPermission) || errors.Is(err, errNoFolder) {
-		return nil, err
-	}
-	o.Log.Warn("the index can't be used and is made anew from the store", "path", path, "cause", err)
-	x.shut()
-	if err := Remove(path); err != nil {
-		return nil, err
-	}
-	if err := x.open1(o.Readers); err != nil {
-		x.shut()
-		return nil, fmt.Errorf("index %s: %w", path, err)
+	x := &Index{log: o.Log, metrics: o.Metrics, changed: make(chan struct{}), lagSince: time.Now()}
+	_, err := table.Open(path, table.Spec{Schema: schema, Version: schemaVersion, Log: o.Log, Readers: o.Readers, Pragmas: []string{readerCache},
+		Load: func(db *table.DB) (err error) {
+			x.db = db
+			if x.st, err = x.load(context.Background()); err == nil {
+				x.publish()
+			}
+			return err
+		}})
+	if err != nil {
+		return nil, fmt.Errorf("index: %w", err)
 	}
 	return x, nil
 }
 
-var errNoFolder = errors.New("the folder of the index can't be used")
-
 // Remove deletes the files of the index at path, which must not be open.
-func Remove(path string) error {
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-func dsn(path string, pragmas ...string) string {
-	q := url.Values{"_pragma": pragmas}
-	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
-}
-
-// private makes the file, or one of before, readable by its owner alone: it names who wrote to whom. SQLite gives its
-// other files the same mode.
-func private(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	switch {
-	case err == nil:
-		return f.Close()
-	case errors.Is(err, os.ErrExist):
-		return os.Chmod(path, 0o600)
-	}
-	return err
-}
-
-func (x *Index) open1(readers int) error {
-	if fi, err := os.Stat(filepath.Dir(x.path)); err != nil || !fi.IsDir() {
-		return fmt.Errorf("%w: %s", errNoFolder, filepath.Dir(x.path))
-	}
-	ctx := context.Background()
-	err := private(x.path)
-	if err != nil {
-		return err
-	}
-	// NORMAL: a power cut may cost the last transactions, never the file's sense; rows and
-	// positions go together, so what was lost is simply folded again.
-	x.write, err = sql.Open("sqlite", dsn(x.path, "journal_mode(WAL)", "synchronous(NORMAL)",
-		"cache_size("+writerCache+")", "wal_autocheckpoint(4000)", "busy_timeout(10000)", "temp_store(MEMORY)"))
-	if err != nil {
-		return err
-	}
-	x.write.SetMaxOpenConns(1)
-	if x.conn, err = x.write.Conn(ctx); err != nil {
-		return err
-	}
-	if err := x.prepare(ctx); err != nil {
-		return err
-	}
-	x.read, err = sql.Open("sqlite", dsn(x.path, "query_only(1)", "cache_size("+readerCache+")", "busy_timeout(10000)"))
-	if err != nil {
-		return err
-	}
-	x.read.SetMaxOpenConns(readers)
-	x.read.SetMaxIdleConns(readers)
-	x.stmts = map[string]*sql.Stmt{}
-	x.st, err = x.load(ctx)
-	if err == nil {
-		x.publish()
-	}
-	return err
-}
-
-// prepare makes the tables of an empty file and refuses a file of another version.
-func (x *Index) prepare(ctx context.Context) error {
-	var tables int
-	if err := x.conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master").Scan(&tables); err != nil {
-		return err
-	}
-	if tables == 0 {
-		_, err := x.conn.ExecContext(ctx, "BEGIN;"+schema+"INSERT INTO meta VALUES('version','"+schemaVersion+"');COMMIT")
-		return err
-	}
-	var version string
-	if err := x.conn.QueryRowContext(ctx, "SELECT value FROM meta WHERE key='version'").Scan(&version); err != nil {
-		return err
-	}
-	if version != schemaVersion {
-		return fmt.Errorf("it is of version %s, this program's is %s", version, schemaVersion)
-	}
-	return nil
-}
+func Remove(path string) error { return table.Remove(path) }
 
 // Reset empties the index, so that the follower folds everything again. Events about entries stay: a
 // store that was restored from a backup may have forgotten deliveries that did happen.
 func (x *Index) Reset(ctx context.Context) error {
 	x.applying.Lock()
 	defer x.applying.Unlock()
-	tx, err := x.conn.BeginTx(ctx, nil)
+	tx, err := x.db.Conn.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -246,52 +143,12 @@ func (x *Index) Reset(ctx context.Context) error {
 func (x *Index) Close() error {
 	x.applying.Lock()
 	defer x.applying.Unlock()
-	return x.shut()
-}
-
-func (x *Index) shut() error {
-	var errs []error
-	for _, s := range x.stmts {
-		errs = append(errs, s.Close())
-	}
-	x.stmts = nil
-	if x.read != nil {
-		errs = append(errs, x.read.Close())
-	}
-	if x.conn != nil {
-		errs = append(errs, x.conn.Close())
-	}
-	if x.write != nil {
-		errs = append(errs, x.write.Close())
-	}
-	return errors.Join(errs...) // whoever asks all the same gets an error
-}
-
-// stmt returns the prepared statement for a query on the writer's connection.
-func (x *Index) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
-	if s := x.stmts[query]; s != nil {
-		return s, nil
-	}
-	s, err := x.conn.PrepareContext(ctx, query)
-	if err != nil {
-		return nil, fmt.Errorf("prepare %.60q: %w", query, err)
-	}
-	x.stmts[query] = s
-	return s, nil
-}
-
-// exec runs a prepared statement on the writer's connection, inside the transaction that is open there.
-func (x *Index) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	s, err := x.stmt(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	return s.ExecContext(ctx, args...)
+	return x.db.Close()
 }
 
 // Positions returns how far each stream is folded.
 func (x *Index) Positions(ctx context.Context) (map[spool.StreamID]spool.Position, error) {
-	rows, err := x.read.QueryContext(ctx, "SELECT ledger, name, seq, hash, sealed FROM stream WHERE hash<>''")
+	rows, err := x.db.Read.QueryContext(ctx, "SELECT ledger, name, seq, hash, sealed FROM stream WHERE hash<>''")
 	if err != nil {
 		return nil, err
 	}
@@ -313,7 +170,7 @@ func (x *Index) Positions(ctx context.Context) (map[spool.StreamID]spool.Positio
 // Cluster returns the id of the cluster that was folded, "" while nothing was.
 func (x *Index) Cluster(ctx context.Context) (string, error) {
 	var c string
-	err := x.read.QueryRowContext(ctx, "SELECT value FROM meta WHERE key='cluster'").Scan(&c)
+	err := x.db.Read.QueryRowContext(ctx, "SELECT value FROM meta WHERE key='cluster'").Scan(&c)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	"restante/spool"
+	"restante/spool/table"
 )
 
 // knownCache bounds the addresses that the writer remembers to be in the table known already.
@@ -57,7 +58,7 @@ func (x *Index) load(ctx context.Context) (*state, error) {
 		byN: map[int64]*outage{}, lines: map[int64]*timeline{}, counts: map[countKey]int64{}, known: map[string]struct{}{}}
 	var waiting string
 	for k, v := range map[string]*string{"cluster": &st.cluster, "waiting": &waiting} {
-		err := x.conn.QueryRowContext(ctx, "SELECT value FROM meta WHERE key=?", k).Scan(v)
+		err := x.db.Conn.QueryRowContext(ctx, "SELECT value FROM meta WHERE key=?", k).Scan(v)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, err
 		}
@@ -68,7 +69,7 @@ func (x *Index) load(ctx context.Context) (*state, error) {
 	if err := x.loadSurplus(ctx); err != nil {
 		return nil, err
 	}
-	err := each(ctx, x.conn, "SELECT n, ledger, name, seq, hash, sealed, first, last, broken IS NOT NULL, EXISTS(SELECT 1 FROM gap WHERE gap.stream=stream.n AND gap.before=0) FROM stream", func(r *sql.Rows) error {
+	err := table.Each(ctx, x.db.Conn, "SELECT n, ledger, name, seq, hash, sealed, first, last, broken IS NOT NULL, EXISTS(SELECT 1 FROM gap WHERE gap.stream=stream.n AND gap.before=0) FROM stream", func(r *sql.Rows) error {
 		var id spool.StreamID
 		var row streamRow
 		var seq int64
@@ -80,7 +81,7 @@ func (x *Index) load(ctx context.Context) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = each(ctx, x.conn, "SELECT n, name FROM domain", func(r *sql.Rows) error {
+	err = table.Each(ctx, x.db.Conn, "SELECT n, name FROM domain", func(r *sql.Rows) error {
 		var n int64
 		var name string
 		err := r.Scan(&n, &name)
@@ -90,7 +91,7 @@ func (x *Index) load(ctx context.Context) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = each(ctx, x.conn, "SELECT domain, outage, state, pairs FROM count", func(r *sql.Rows) error {
+	err = table.Each(ctx, x.db.Conn, "SELECT domain, outage, state, pairs FROM count", func(r *sql.Rows) error {
 		var k countKey
 		var n int64
 		err := r.Scan(&k.domain, &k.outage, &k.state, &n)
@@ -100,7 +101,7 @@ func (x *Index) load(ctx context.Context) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = each(ctx, x.conn, "SELECT n, id, domain, opened, closed, reason, messages, octets, first, last, gfirst, glast FROM outage", func(r *sql.Rows) error {
+	err = table.Each(ctx, x.db.Conn, "SELECT n, id, domain, opened, closed, reason, messages, octets, first, last, gfirst, glast FROM outage", func(r *sql.Rows) error {
 		o := &outage{}
 		err := r.Scan(&o.n, &o.id, &o.domain, &o.opened, &o.closed, &o.reason, &o.messages, &o.octets, &o.first, &o.last, &o.gfirst, &o.glast)
 		st.outages[o.id], st.byN[o.n] = o, o
@@ -139,26 +140,4 @@ func (x *Index) publish() {
 		}
 	}
 	x.open.Store(&open)
-}
-
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
-// each calls f with each row of a query.
-func each(ctx context.Context, q querier, query string, f func(*sql.Rows) error, args ...any) error {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	return drain(rows, f)
-}
-
-func drain(rows *sql.Rows, f func(*sql.Rows) error) error {
-	for rows.Next() {
-		if err := f(rows); err != nil {
-			return errors.Join(err, rows.Close())
-		}
-	}
-	return errors.Join(rows.Err(), rows.Close())
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"restante/spool"
+	"restante/spool/table"
 )
 
 // missingMost bounds the batches that a tally names.
@@ -50,7 +51,7 @@ func (x *Index) Tally(ctx context.Context, id string) (*Tally, error) {
 	var people error
 	var both sync.WaitGroup
 	both.Go(func() {
-		people = x.read.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT DISTINCT lower(address) FROM pair
+		people = x.db.Read.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT DISTINCT lower(address) FROM pair
 			WHERE outage=(SELECT n FROM outage WHERE id=?) AND address<>'')`, id).Scan(&t.Recipients)
 	})
 	err = x.tally(ctx, &list[0], t)
@@ -62,8 +63,8 @@ func (x *Index) Tally(ctx context.Context, id string) (*Tally, error) {
 }
 
 func (x *Index) tally(ctx context.Context, o *Outage, t *Tally) error {
-	at := x.straying.Load()             // before the moment that is read
-	tx, err := x.read.BeginTx(ctx, nil) // one moment for all that is compared
+	at := x.straying.Load()                // before the moment that is read
+	tx, err := x.db.Read.BeginTx(ctx, nil) // one moment for all that is compared
 	if err != nil {
 		return err
 	}
@@ -74,7 +75,7 @@ func (x *Index) tally(ctx context.Context, o *Outage, t *Tally) error {
 	}
 	span := o.period()
 	rows := int64(0)
-	err = each(ctx, tx, "SELECT outage=?, state, count(*), min(entry), max(changed) FROM pair GROUP BY 1, 2", func(r *sql.Rows) error {
+	err = table.Each(ctx, tx, "SELECT outage=?, state, count(*), min(entry), max(changed) FROM pair GROUP BY 1, 2", func(r *sql.Rows) error {
 		var mine bool
 		var state int
 		var pairs int64
@@ -95,7 +96,7 @@ func (x *Index) tally(ctx context.Context, o *Outage, t *Tally) error {
 	if err != nil {
 		return err
 	}
-	err = each(ctx, tx, "SELECT state, sum(pairs) FROM gone WHERE outage=? GROUP BY state", func(r *sql.Rows) error {
+	err = table.Each(ctx, tx, "SELECT state, sum(pairs) FROM gone WHERE outage=? GROUP BY state", func(r *sql.Rows) error {
 		var state int
 		var pairs int64
 		err := r.Scan(&state, &pairs)
@@ -155,13 +156,13 @@ func last(t time.Time) int64 {
 }
 
 // dropped finds the batches whose pairs aren't all in the table, when there are fewer than the batches named.
-func dropped(ctx context.Context, q querier, t *Tally, rows int64, p period) error {
+func dropped(ctx context.Context, q table.Querier, t *Tally, rows int64, p period) error {
 	var named int64
-	err := each(ctx, q, "SELECT coalesce(sum(pairs),0) FROM batch WHERE deleted=0", func(r *sql.Rows) error { return r.Scan(&named) })
+	err := table.Each(ctx, q, "SELECT coalesce(sum(pairs),0) FROM batch WHERE deleted=0", func(r *sql.Rows) error { return r.Scan(&named) })
 	if err != nil || named == rows {
 		return err
 	}
-	return each(ctx, q, `SELECT s.name, b.seq, b.pairs, b.low, b.high, (SELECT count(*) FROM pair p WHERE p.entry BETWEEN b.low AND b.high AND
+	return table.Each(ctx, q, `SELECT s.name, b.seq, b.pairs, b.low, b.high, (SELECT count(*) FROM pair p WHERE p.entry BETWEEN b.low AND b.high AND
 			EXISTS(SELECT 1 FROM entry e WHERE e.id=p.entry AND e.stream=b.stream AND e.seq=b.seq)) AS found
 		FROM batch b JOIN stream s ON s.n=b.stream WHERE b.deleted=0 AND b.low IS NOT NULL AND b.pairs>found`, func(r *sql.Rows) error {
 		var name string
@@ -189,7 +190,7 @@ type surplus struct {
 
 // strays returns how many pairs received in the period the ledger tells of though no batch holds them. All events
 // are read for it, so the answer for the whole index is kept, also across starts, until an event comes before its entry again.
-func (x *Index) strays(ctx context.Context, q querier, p period, at int64) (int64, error) {
+func (x *Index) strays(ctx context.Context, q table.Querier, p period, at int64) (int64, error) {
 	const stray = "SELECT count(*) FROM (SELECT DISTINCT v.entry, v.rcpt FROM event v WHERE v.type IN (" + pairEvents +
 		") AND v.entry BETWEEN ? AND ? AND NOT EXISTS(SELECT 1 FROM entry e WHERE e.id=v.entry))"
 	s := x.surplus.Load()
@@ -197,9 +198,9 @@ func (x *Index) strays(ctx context.Context, q querier, p period, at int64) (int6
 		s = &surplus{at: at}
 		var zero key
 		var gone int64
-		err := each(ctx, q, stray, func(r *sql.Rows) error { return r.Scan(&s.n) }, zero[:], highest[:])
+		err := table.Each(ctx, q, stray, func(r *sql.Rows) error { return r.Scan(&s.n) }, zero[:], highest[:])
 		if err == nil {
-			err = each(ctx, q, "SELECT coalesce(sum(pairs),0) FROM gone", func(r *sql.Rows) error { return r.Scan(&gone) })
+			err = table.Each(ctx, q, "SELECT coalesce(sum(pairs),0) FROM gone", func(r *sql.Rows) error { return r.Scan(&gone) })
 		}
 		if err != nil {
 			return 0, err
@@ -212,7 +213,7 @@ func (x *Index) strays(ctx context.Context, q querier, p period, at int64) (int6
 	}
 	from, to := lowest(p.from), lowest(p.to)
 	var n int64
-	err := each(ctx, q, stray, func(r *sql.Rows) error { return r.Scan(&n) }, from[:], to[:])
+	err := table.Each(ctx, q, stray, func(r *sql.Rows) error { return r.Scan(&n) }, from[:], to[:])
 	return min(n, s.n), err
 }
 
@@ -223,7 +224,7 @@ func (x *Index) keepSurplus(ctx context.Context, s *surplus) {
 	if x.straying.Load() != s.at {
 		return
 	}
-	if _, err := x.conn.ExecContext(ctx, "INSERT OR REPLACE INTO meta VALUES('surplus',?)", strconv.FormatInt(s.n, 10)); err != nil {
+	if _, err := x.db.Conn.ExecContext(ctx, "INSERT OR REPLACE INTO meta VALUES('surplus',?)", strconv.FormatInt(s.n, 10)); err != nil {
 		x.log.Debug("index: the count of strays is not kept", "err", err)
 		return
 	}
@@ -233,7 +234,7 @@ func (x *Index) keepSurplus(ctx context.Context, s *surplus) {
 // loadSurplus takes up what was kept.
 func (x *Index) loadSurplus(ctx context.Context) error {
 	var n int64
-	err := x.conn.QueryRowContext(ctx, "SELECT value FROM meta WHERE key='surplus'").Scan(&n)
+	err := x.db.Conn.QueryRowContext(ctx, "SELECT value FROM meta WHERE key='surplus'").Scan(&n)
 	if errors.Is(err, sql.ErrNoRows) {
 		x.surplus.Store(nil)
 		return nil
@@ -247,7 +248,7 @@ func (t *txn) forgetSurplus() error {
 	if !t.stray {
 		return nil
 	}
-	_, err := t.x.exec(t.ctx, "DELETE FROM meta WHERE key='surplus'")
+	_, err := t.x.db.Result(t.ctx, "DELETE FROM meta WHERE key='surplus'")
 	return err
 }
 

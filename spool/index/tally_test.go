@@ -40,7 +40,7 @@ func TestDroppedRow(t *testing.T) {
 	}
 	for i, table := range []string{"pair", "entry"} {
 		column := map[string]string{"pair": "entry", "entry": "id"}[table]
-		if _, err := x.conn.ExecContext(ctx, "DELETE FROM "+table+" WHERE "+column+" IN (SELECT id FROM entry WHERE seq=1 ORDER BY id LIMIT 1)"); err != nil {
+		if _, err := x.db.Conn.ExecContext(ctx, "DELETE FROM "+table+" WHERE "+column+" IN (SELECT id FROM entry WHERE seq=1 ORDER BY id LIMIT 1)"); err != nil {
 			t.Fatal(err)
 		}
 		x.straying.Add(1) // so that strays are counted again

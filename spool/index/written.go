@@ -9,6 +9,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"restante/spool"
+	"restante/spool/table"
 )
 
 // What is written in the webmail is told apart by its piece of writing. A draft may go once its writing was sent or given up, or, where
@@ -41,7 +42,7 @@ func (t *txn) discarded(ev *spool.Event, id key, value bool) error {
 	if err != nil {
 		return nil
 	}
-	_, err = t.x.exec(t.ctx, `INSERT INTO discard VALUES(?,?,?,?) ON CONFLICT DO UPDATE SET value=excluded.value, time=excluded.time, event=excluded.event
+	_, err = t.x.db.Result(t.ctx, `INSERT INTO discard VALUES(?,?,?,?) ON CONFLICT DO UPDATE SET value=excluded.value, time=excluded.time, event=excluded.event
 		WHERE excluded.time>time OR excluded.time=time AND excluded.event>event`, entry.Bytes(), value, ev.Time.UnixNano(), id[:])
 	return err
 }
@@ -55,7 +56,7 @@ func (t *txn) written(k key, e *spool.Entry, stream, seq int64) error {
 	if e.Kind == spool.Draft && e.Reason == attachmentReason {
 		kind = kindAttachment
 	}
-	_, err := t.x.exec(t.ctx, "INSERT OR IGNORE INTO writing VALUES(?,?,?,?,?,?)", k.Bytes(), strings.ToLower(e.Mailbox)+" "+e.Writing, kind, stream, seq, e.Received.UnixNano())
+	_, err := t.x.db.Result(t.ctx, "INSERT OR IGNORE INTO writing VALUES(?,?,?,?,?,?)", k.Bytes(), strings.ToLower(e.Mailbox)+" "+e.Writing, kind, stream, seq, e.Received.UnixNano())
 	return err
 }
 
@@ -83,7 +84,7 @@ func (x *Index) writtenPast(ctx context.Context, c candidate, going map[place]bo
 		writing sql.NullString
 	}
 	var all []mine
-	err := each(ctx, x.read, `SELECT e.id, e.kind, e.flags, w.writing FROM entry e LEFT JOIN writing w ON w.id=e.id
+	err := table.Each(ctx, x.db.Read, `SELECT e.id, e.kind, e.flags, w.writing FROM entry e LEFT JOIN writing w ON w.id=e.id
 		WHERE e.id BETWEEN ? AND ? AND e.stream=? AND e.seq=? AND e.kind<>'held'`, func(r *sql.Rows) error {
 		var m mine
 		var raw sql.RawBytes
@@ -152,7 +153,7 @@ func (x *Index) onePast(ctx context.Context, c candidate, going map[place]bool, 
 // writing reads what there is of a piece of writing. What was sent and deleted since still shows as sent.
 func (x *Index) writing(ctx context.Context, writing string) ([]writtenRow, error) {
 	var rows []writtenRow
-	err := each(ctx, x.read, `SELECT w.id, w.kind, w.stream, w.seq, w.received, coalesce(d.time*d.value,0),
+	err := table.Each(ctx, x.db.Read, `SELECT w.id, w.kind, w.stream, w.seq, w.received, coalesce(d.time*d.value,0),
 		EXISTS(SELECT 1 FROM pair p WHERE p.entry=w.id) AND NOT EXISTS(SELECT 1 FROM pair p WHERE p.entry=w.id AND p.state<>4),
 		EXISTS(SELECT 1 FROM entry e WHERE e.id=w.id)
 		FROM writing w LEFT JOIN discard d ON d.id=w.id WHERE w.writing=?`, func(r *sql.Rows) error {

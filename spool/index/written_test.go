@@ -182,7 +182,7 @@ func TestSmarthost(t *testing.T) {
 		t.Errorf("open: %v", open)
 	}
 	known := 0
-	if err := w.x.read.QueryRow("SELECT count(*) FROM known").Scan(&known); err != nil || known != 0 {
+	if err := w.x.db.Read.QueryRow("SELECT count(*) FROM known").Scan(&known); err != nil || known != 0 {
 		t.Errorf("%d addresses are known, %v", known, err)
 	}
 }

@@ -20,29 +20,28 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// Octets in a page cache, as SQLite's negative KiB. They bound the memory.
-const (
-	writerCache = "-8000"
-	readerCache = "-2000"
-)
+// writerCache is the size of the writer's page cache, as SQLite's negative KiB. It bounds the memory.
+const writerCache = "-8000"
 
 // BulkRows is how many rows one statement of Bulk or Lookup carries: most of what a row costs is the call itself.
 const BulkRows = 32
 
 // Spec says what a file holds.
 type Spec struct {
-	Schema  string // statements that make its tables, among them meta(key, value)
-	Version string // changes with the tables or the rules of the fold
-	Readers int    // connections for queries; 0: 3
+	Schema  string          // statements that make its tables, among them meta(key, value)
+	Version string          // changes with the tables or the rules of the fold
+	Readers int             // connections for queries; 0: 3
+	Load    func(*DB) error // reads what the caller holds in memory; nil for none. An error means that the file can't be used
+	Pragmas []string        // of those connections, "cache_size(-1000)" among them: it bounds their memory
 	Log     *slog.Logger
 }
 
 // DB is an open file. Exec, Stmt, Tx, Bulk and Lookup use the writer's connection.
 type DB struct {
 	Read  *sql.DB
+	Conn  *sql.Conn // the writer's
 	path  string
 	write *sql.DB
-	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
 }
 
@@ -117,34 +116,37 @@ func (d *DB) open(s Spec) error {
 		return err
 	}
 	d.write.SetMaxOpenConns(1)
-	if d.conn, err = d.write.Conn(ctx); err != nil {
+	if d.Conn, err = d.write.Conn(ctx); err != nil {
 		return err
 	}
 	d.stmts = map[string]*sql.Stmt{}
 	if err := d.prepare(ctx, s); err != nil {
 		return err
 	}
-	d.Read, err = sql.Open("sqlite", dsn(d.path, "query_only(1)", "cache_size("+readerCache+")", "busy_timeout(10000)", "temp_store(MEMORY)"))
+	d.Read, err = sql.Open("sqlite", dsn(d.path, append([]string{"query_only(1)", "busy_timeout(10000)"}, s.Pragmas...)...))
 	if err != nil {
 		return err
 	}
 	d.Read.SetMaxOpenConns(s.Readers)
 	d.Read.SetMaxIdleConns(s.Readers)
-	return nil
+	if s.Load == nil {
+		return nil
+	}
+	return s.Load(d)
 }
 
 // prepare makes the tables of an empty file and refuses a file of another version.
 func (d *DB) prepare(ctx context.Context, s Spec) error {
 	var tables int
-	if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master").Scan(&tables); err != nil {
+	if err := d.Conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master").Scan(&tables); err != nil {
 		return err
 	}
 	if tables == 0 {
-		_, err := d.conn.ExecContext(ctx, "BEGIN;"+s.Schema+"INSERT INTO meta VALUES('version','"+s.Version+"');COMMIT")
+		_, err := d.Conn.ExecContext(ctx, "BEGIN;"+s.Schema+"INSERT INTO meta VALUES('version','"+s.Version+"');COMMIT")
 		return err
 	}
 	var version string
-	if err := d.conn.QueryRowContext(ctx, "SELECT value FROM meta WHERE key='version'").Scan(&version); err != nil {
+	if err := d.Conn.QueryRowContext(ctx, "SELECT value FROM meta WHERE key='version'").Scan(&version); err != nil {
 		return err
 	}
 	if version != s.Version {
@@ -163,8 +165,8 @@ func (d *DB) Close() error {
 	if d.Read != nil {
 		errs = append(errs, d.Read.Close())
 	}
-	if d.conn != nil {
-		errs = append(errs, d.conn.Close())
+	if d.Conn != nil {
+		errs = append(errs, d.Conn.Close())
 	}
 	if d.write != nil {
 		errs = append(errs, d.write.Close())
@@ -177,7 +179,7 @@ func (d *DB) Stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	if s := d.stmts[query]; s != nil {
 		return s, nil
 	}
-	s, err := d.conn.PrepareContext(ctx, query)
+	s, err := d.Conn.PrepareContext(ctx, query)
 	if err != nil {
 		return nil, fmt.Errorf("prepare %.60q: %w", query, err)
 	}
@@ -224,7 +226,7 @@ func (d *DB) Tx(ctx context.Context, f func() error) error {
 	}
 	if err != nil {
 		// SQLite may have rolled back already; then this says that there is nothing to do.
-		_, _ = d.conn.ExecContext(ctx, "ROLLBACK")
+		_, _ = d.Conn.ExecContext(ctx, "ROLLBACK")
 	}
 	return err
 }

@@ -73,7 +73,7 @@ func Open(path string, o Options) (*Store, error) {
 	s := &Store{o: o, log: o.Log, waiting: map[string]chan struct{}{}, poke: make(chan struct{}, 1)}
 	s.views.init(o.Limits.ViewRows)
 	var err error
-	if s.db, err = table.Open(path, table.Spec{Schema: schema, Version: schemaVersion, Log: o.Log, Readers: 4}); err != nil {
+	if s.db, err = table.Open(path, table.Spec{Schema: schema, Version: schemaVersion, Log: o.Log, Readers: 4, Pragmas: []string{"cache_size(-2000)", "temp_store(MEMORY)"}}); err != nil {
 		return nil, fmt.Errorf("mailboxes: %w", err)
 	}
 	ctx := context.Background()
