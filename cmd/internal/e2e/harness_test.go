@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"restante/cmd/internal/load"
+	"restante/cmd/internal/need"
 	"restante/cmd/internal/node"
 	"restante/cmd/internal/postfix"
 )
@@ -44,12 +45,7 @@ func needs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("whole-program scenarios take long")
 	}
-	if err := postfix.Missing(); err != nil {
-		if os.Getenv("RESTANTE_TEST_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	need.This(t, postfix.Missing())
 }
 
 func freeAddr(t *testing.T) string {

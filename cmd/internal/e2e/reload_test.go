@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"restante/cmd/internal/need"
 	"restante/cmd/internal/node"
 )
 
@@ -77,12 +78,7 @@ func TestReloadDropsNoSession(t *testing.T) {
 func TestSwaks(t *testing.T) {
 	needs(t)
 	swaks, err := exec.LookPath("swaks")
-	if err != nil {
-		if os.Getenv("RESTANTE_TEST_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	need.This(t, err)
 	n := newNode(t, node.Options{Primary: freeAddr(t), Extra: "probe_interval = \"1s\"\nrecipients = [\"@\"]\n"})
 	start(t, n)
 	waitState(t, n, "down")

@@ -14,6 +14,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"net/http"
@@ -23,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"restante/cmd/internal/need"
 	"restante/dns/dnstest"
 )
 
@@ -41,10 +43,7 @@ func Start(t testing.TB, zone string, httpPort, tlsPort int) (directory, root st
 	t.Helper()
 	path, err := exec.LookPath("pebble")
 	if err != nil {
-		if os.Getenv("RESTANTE_TEST_REQUIRE") == "1" {
-			t.Fatal("pebble is missing: make tools")
-		}
-		t.Skip("pebble is missing: make tools")
+		need.This(t, errors.New("pebble is missing: make tools"))
 	}
 	dir := t.TempDir()
 	root, key := selfSigned(t, dir)

@@ -4,19 +4,15 @@ import (
 	"bytes"
 	"context"
 	"net"
-	"os"
 	"testing"
 	"time"
+
+	"restante/cmd/internal/need"
 )
 
 // A sender relays to a primary, which is killed and started again: what the launcher is for.
 func TestSenderToPrimary(t *testing.T) {
-	if err := Missing(); err != nil {
-		if os.Getenv("RESTANTE_TEST_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	need.This(t, Missing())
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	addr := freeAddr(t)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"restante/cmd/internal/need"
 	"restante/relay/sink"
 	"restante/relay/smtpc"
 )
@@ -23,12 +24,7 @@ import (
 // Our SMTP client against a real Postfix, which passes on to our sink what it took. Each way of speaking is a client address
 // of its own, from which Postfix withholds extensions.
 func TestSMTPC(t *testing.T) {
-	if err := Missing(); err != nil {
-		if os.Getenv("RESTANTE_TEST_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	need.This(t, Missing())
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	behind := sink.New(sink.Options{Keep: true, Strict: true})

@@ -16,6 +16,7 @@ import (
 
 	"github.com/emersion/go-msgauth/dkim"
 
+	"restante/cmd/internal/need"
 	"restante/relay/health"
 	"restante/relay/replay"
 	"restante/relay/smtpc"
@@ -44,16 +45,6 @@ type office struct {
 	records            map[string]string // DKIM
 }
 
-func needSASL(t *testing.T) {
-	t.Helper()
-	if err := MissingSASL(); err != nil {
-		if os.Getenv("RESTANTE_TEST_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-}
-
 func startInstance(t *testing.T, ctx context.Context, o Options) *Instance {
 	t.Helper()
 	i, err := Start(ctx, o)
@@ -74,7 +65,7 @@ func startInstance(t *testing.T, ctx context.Context, o Options) *Instance {
 // newOffice starts a smarthost that is the destination of example.org, and the primary of our own domain, which refuses
 // that domain's mail from outside.
 func newOffice(t *testing.T, bySubmission bool) *office {
-	needSASL(t)
+	need.This(t, MissingSASL())
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	t.Cleanup(cancel)
 	o := &office{t: t, ctx: ctx, records: make(map[string]string)}
