@@ -12,7 +12,9 @@ RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o /restante ./cmd/restant
 # Nothing but the program, the certificates of the public CAs and the time zones: no shell, no package manager.
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=build /usr/local/go/lib/time/zoneinfo.zip /usr/local/go/lib/time/
+# A program built with -trimpath knows no Go folder to look in, so it is told.
+COPY --from=build /usr/local/go/lib/time/zoneinfo.zip /usr/share/zoneinfo.zip
+ENV ZONEINFO=/usr/share/zoneinfo.zip
 COPY --from=build /restante /usr/bin/restante
 COPY --from=build --chown=65532:65532 /state /
 USER 65532:65532
