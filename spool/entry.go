@@ -38,6 +38,8 @@ type Entry struct {
 	Reason    string            `json:"reason,omitempty"`   // why it was kept rather than passed
 	Verdicts  map[string]string `json:"verdicts,omitempty"` // e.g. "spf": "pass"
 	Summary   Summary           `json:"summary,omitzero"`
+	// Quarantine is why the message is kept from everybody until an admin releases it, "" when it isn't: its pairs begin as parked.
+	Quarantine string `json:"quarantine,omitempty"`
 
 	// Of entries that were written here (all kinds but Held).
 	Mailbox   string    `json:"mailbox,omitempty"`   // the account that wrote it, as its main address, lower case

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"restante/relay/policy"
 	"restante/relay/reply"
 	"restante/relay/smtpc"
 	"restante/relay/trace"
@@ -27,19 +28,28 @@ func (t *transaction) Data(ctx context.Context, id string, body *spool.Body) rep
 			return tooBigReply(limit)
 		}
 	}
-	m := &message{id: id, now: now, trace: t.received(id, now), body: body}
-	if t.way.primary == "" {
+	j := t.visit.Message(ctx, id, t.domains(), body)
+	if !j.Reply.IsZero() && !j.Reply.Positive() {
+		t.h.o.Metrics.refused("border")
+		return j.Reply
+	}
+	m := &message{id: id, now: now, trace: append(j.Fields, t.received(id, now)...), body: body, judged: j}
+	switch {
+	case j.Quarantine != "":
+		return t.keep(ctx, m, j.Quarantine)
+	case t.way.primary == "":
 		return t.keep(ctx, m, t.way.reason)
 	}
 	return t.pass(ctx, m)
 }
 
-// message is what Data was given, with our own field.
+// message is what Data was given, with our own fields.
 type message struct {
-	id    string
-	now   time.Time
-	trace []byte
-	body  *spool.Body
+	id     string
+	now    time.Time
+	trace  []byte
+	body   *spool.Body
+	judged policy.Judgement
 }
 
 // pass relays the message; the primary's reply is ours, or the mail is kept: see Judge.
@@ -154,17 +164,12 @@ func (t *transaction) keep(ctx context.Context, m *message, reason string) reply
 	e := &spool.Entry{
 		ID: m.id, Kind: spool.Held, Received: m.now, From: t.mail.From.String(),
 		Params: t.mail.Params, Client: t.client.Client, Reason: spool.Printable(reason), Summary: summary,
+		Verdicts: m.judged.Verdicts, Quarantine: spool.Printable(m.judged.Quarantine),
 	}
 	for _, r := range t.rcpts {
 		e.Rcpts = append(e.Rcpts, r.Recipient)
 	}
-	field := m.trace
-	if t.h.o.Judge != nil {
-		var results []byte
-		e.Verdicts, results = t.h.o.Judge(ctx, e.Client, e.From, m.body, m.body.Size())
-		field = append(results, field...)
-	}
-	err = t.h.o.Spool.Append(ctx, e, field, m.body)
+	err = t.h.o.Spool.Append(ctx, e, m.trace, m.body)
 	t.expectDone()
 	switch {
 	case err == nil:

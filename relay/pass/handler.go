@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -26,6 +25,7 @@ import (
 
 	"restante/relay/health"
 	"restante/relay/mailaddr"
+	"restante/relay/policy"
 	"restante/relay/reply"
 	"restante/relay/smtpc"
 	"restante/relay/smtpd"
@@ -82,9 +82,8 @@ type Options struct {
 	Kept      func(domains []string, reason string) // an entry was kept; must not block. May be nil
 	Passed    func(domain string)                   // the primary took a message; must not block. May be nil
 	Note      func(evs ...spool.Event)              // records Learned events lazily; must not block. May be nil
-	// Judge says who a message that is kept is from (package msgauth): verdicts for the entry, and a trace field with its CRLF,
-	// both nil when there is nothing to say. It must come to an end by itself within seconds. May be nil.
-	Judge   func(ctx context.Context, c spool.Client, from string, body io.ReaderAt, size int64) (verdicts map[string]string, field []byte)
+	// Border judges strangers and what they bring, whichever way it goes. nil: nothing is judged.
+	Border  *policy.Border
 	MaxSize int64 // octets, of Offers; 0: no limit of our own
 
 	MaxConnections int           // to one set of primary hosts at a time; 0: 50
@@ -252,7 +251,12 @@ func (h *Handler) Begin(ctx context.Context, c *smtpd.Client, m smtpd.Mail) (smt
 			return nil, unavailable(err)
 		}
 	}
-	return &transaction{h: h, client: c, mail: m}, reply.Reply{}
+	visit, rep := h.o.Border.Open(ctx, c, m)
+	if !rep.IsZero() && !rep.Positive() {
+		h.o.Metrics.refused("border")
+		return nil, rep
+	}
+	return &transaction{h: h, client: c, mail: m, visit: visit}, reply.Reply{}
 }
 
 // unavailable is the reply while the spool keeps nothing.
@@ -339,91 +343,4 @@ func (h *Handler) domainOf(name string) *domain {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return h.domains[name]
-}
-
-// exists reports that a domain has a recipient as far as we know.
-func (d *domain) exists(a mailaddr.Address) bool {
-	// RFC 5321 4.5.1, RFC 2142.
-	if strings.EqualFold(a.Local, "postmaster") || strings.EqualFold(a.Local, "abuse") {
-		return true
-	}
-	return d.any || d.listed[a.Key()]
-}
-
-// knownGood reports that the primary is known to have a recipient.
-func (h *Handler) knownGood(ctx context.Context, address string) bool {
-	if h.o.Known == nil {
-		return false
-	}
-	ok, err := h.o.Known.Known(ctx, address)
-	if err != nil {
-		// Not knowing, we believe the primary less, never more: the sender tries again.
-		h.log.Warn("whether a recipient is known can't be read from the index", "error", err)
-		return true
-	}
-	return ok
-}
-
-// doubt says what to make of a primary's refusal of a recipient that it had. People leave: once the
-// primary has taken other mail since it first refused this one, that no longer counts against its
-// health, and after believeAfter the refusal is passed on.
-func (h *Handler) doubt(key string, r health.Record, now time.Time) (counts, believe bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	since, ok := h.doubts[key]
-	if !ok || now.Sub(since) > 10*believeAfter { // too long ago to be one story
-		if len(h.doubts) >= maxLearned {
-			clear(h.doubts)
-		}
-		h.doubts[key] = now
-		return true, false
-	}
-	if !r.LastTook.After(since) {
-		return true, false
-	}
-	return false, now.Sub(since) >= believeAfter
-}
-
-// trust forgets doubts of recipients that the primary has accepted.
-func (h *Handler) trust(key string) {
-	h.mu.RLock()
-	none := len(h.doubts) == 0
-	h.mu.RUnlock()
-	if none {
-		return
-	}
-	h.mu.Lock()
-	delete(h.doubts, key)
-	h.mu.Unlock()
-}
-
-// learn notes recipients whom the primary took mail for.
-func (h *Handler) learn(ctx context.Context, rcpts []recipient) {
-	if h.o.Note == nil {
-		return
-	}
-	var evs []spool.Event
-	for _, r := range rcpts {
-		h.mu.Lock()
-		_, seen := h.learned[r.key]
-		if !seen {
-			if len(h.learned) >= maxLearned {
-				clear(h.learned)
-			}
-			h.learned[r.key] = struct{}{}
-		}
-		h.mu.Unlock()
-		if seen {
-			continue
-		}
-		if h.o.Known != nil {
-			if ok, err := h.o.Known.Known(ctx, r.Address); ok || err != nil {
-				continue
-			}
-		}
-		evs = append(evs, spool.Event{Type: spool.Learned, By: "pass", Domain: r.Domain, Address: r.Address})
-	}
-	if len(evs) > 0 {
-		h.o.Note(evs...)
-	}
 }

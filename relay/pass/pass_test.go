@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 	"time"
@@ -180,27 +179,6 @@ func TestKept(t *testing.T) {
 				t.Errorf("told of %v, %d connections", r.kept, r.prim.dials)
 			}
 		})
-	}
-}
-
-func TestJudged(t *testing.T) {
-	const field = "Authentication-Results: mx2.test; spf=pass\r\n"
-	var asked string
-	r := newRig(t, func(o *Options) {
-		o.Judge = func(_ context.Context, c spool.Client, from string, body io.ReaderAt, size int64) (map[string]string, []byte) {
-			b := make([]byte, size)
-			body.ReadAt(b, 0)
-			asked = c.Addr + " " + from + " " + string(b)
-			return map[string]string{"spf": "pass"}, []byte(field)
-		}
-	})
-	r.prim.set(domA, health.Down, true)
-	if _, dot := r.send("Subject: judged\r\n\r\nx\r\n", "a@a.example"); dot.Code != 250 {
-		t.Fatal(dot)
-	}
-	e, octets := r.spool.entries[0], r.spool.bodies[0]
-	if e.Verdicts["spf"] != "pass" || !strings.HasPrefix(octets, field+"Received: ") || !strings.HasSuffix(asked, "Subject: judged\r\n\r\nx\r\n") {
-		t.Errorf("%v %q, asked with %q", e.Verdicts, octets, asked)
 	}
 }
 

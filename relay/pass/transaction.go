@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"restante/relay/health"
+	"restante/relay/policy"
 	"restante/relay/reply"
 	"restante/relay/smtpc"
 	"restante/relay/smtpd"
@@ -20,6 +21,7 @@ type transaction struct {
 	h      *Handler
 	client *smtpd.Client
 	mail   smtpd.Mail
+	visit  *policy.Visit
 
 	fixed  bool // the way stands: a recipient was accepted
 	way    way
@@ -46,6 +48,10 @@ func (t *transaction) Rcpt(ctx context.Context, r smtpd.Rcpt) reply.Reply {
 		t.h.o.Metrics.refused("relay")
 		return reply.New(554, noRelay, "This server doesn't relay to that domain")
 	}
+	if rep := t.visit.Rcpt(ctx, r.Addr); !rep.IsZero() && !rep.Positive() {
+		t.h.o.Metrics.refused("border")
+		return rep
+	}
 	if !d.exists(r.Addr) {
 		t.h.o.Metrics.refused("recipient")
 		return reply.New(550, noSuchUser, "No such recipient here")
@@ -54,7 +60,7 @@ func (t *transaction) Rcpt(ctx context.Context, r smtpd.Rcpt) reply.Reply {
 		return rep
 	}
 	w := t.h.wayOf(d, r.Addr)
-	if t.fixed && !w.defer_ && w.primary != t.way.primary {
+	if t.fixed && !w.defer_ && (w.primary != t.way.primary || !t.visit.Together(t.domain, d.Name)) {
 		return reply.New(452, otherWay, "That recipient goes another way, send it in a transaction of its own")
 	}
 	rec := recipient{key: r.Addr.Key(), Recipient: spool.Recipient{
@@ -409,6 +415,7 @@ func (t *transaction) Expect() {
 
 // Reset ends the transaction.
 func (t *transaction) Reset() {
+	t.visit.Close()
 	t.part()
 	t.expectDone()
 }

@@ -135,7 +135,7 @@ func (a *App) startRelay(context.Context) error {
 	}
 	if a.pass, err = pass.New(pass.Options{
 		Hostname: c.Hostname, Domains: passDomains(c), Spool: a.spool, Primaries: a.monitor, Known: a.index, Kept: a.keeper.Kept, Passed: a.watch.countPassed,
-		Judge: a.judge(c.Hostname), Note: a.spool.Note, MaxSize: int64(c.SMTP.MaxMessageSize), MaxConnections: c.Primary.MaxConnections, Log: a.log, Metrics: pass.NewMetrics(a.reg),
+		Border: a.border(c), Note: a.spool.Note, MaxSize: int64(c.SMTP.MaxMessageSize), MaxConnections: c.Primary.MaxConnections, Log: a.log, Metrics: pass.NewMetrics(a.reg),
 	}); err != nil {
 		return must("pass-through", err)
 	}
