@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"restante/spool/need"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -208,12 +210,7 @@ func withoutTOCHeader(s string) string {
 // TestRealTools: promise 9. Any number of batches, voids and seals in a row are read without us.
 func TestRealTools(t *testing.T) {
 	for _, tool := range []string{"zstd", "tar", "sh", "cat"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("RESTANTE_TEST_REQUIRE") != "" {
-				t.Fatal(err)
-			}
-			t.Skip(err)
-		}
+		need.Program(t, tool)
 	}
 	c := New()
 	dir := t.TempDir()

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"restante/spool/need"
 )
 
 // axe is axe-core 4.14.1 (Mozilla Public License 2.0, see testdata).
@@ -60,12 +62,8 @@ func ForTest(t testing.TB) *Browser {
 	if testing.Short() {
 		t.Skip("a browser takes long")
 	}
-	if _, err := path(); err != nil {
-		if os.Getenv("RESTANTE_TEST_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	_, err := path()
+	need.This(t, err)
 	b, err := Start(context.Background())
 	if err != nil {
 		t.Fatal(err)

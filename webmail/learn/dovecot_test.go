@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -18,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"restante/spool/need"
 )
 
 // certificate is a self-signed one for mail.example.test.
@@ -63,26 +66,12 @@ type dovecot struct {
 	cmd         *exec.Cmd
 }
 
-func need(t *testing.T, what string, missing bool) {
-	t.Helper()
-	if !missing {
-		return
-	}
-	if os.Getenv("RESTANTE_TEST_REQUIRE") != "" {
-		t.Fatal(what)
-	}
-	t.Skip(what)
-}
-
 func startDovecot(t *testing.T) *dovecot {
 	t.Helper()
-	bin, err := exec.LookPath("dovecot")
-	if err != nil {
-		bin = "/usr/sbin/dovecot"
-		_, err = os.Stat(bin)
+	bin := need.Program(t, "dovecot") // dovecot-imapd
+	if os.Geteuid() != 0 {
+		need.This(t, errors.New("a private Dovecot needs root"))
 	}
-	need(t, "no Dovecot here: apt-get install dovecot-imapd", err != nil)
-	need(t, "a private Dovecot needs root", os.Geteuid() != 0)
 	dir, err := os.MkdirTemp("", "restante-dovecot-") // t.TempDir would be too long for its sockets
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"restante/webmail/accounts"
+
+	"restante/spool/need"
 )
 
 func sheets(n int) []accounts.Sheet {
@@ -97,12 +99,7 @@ func TestCSV(t *testing.T) {
 // TestPrinted: chromium prints eight cards a page, whole, in both sizes of paper.
 func TestPrinted(t *testing.T) {
 	for _, tool := range []string{"chromium", "pdftotext"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("RESTANTE_TEST_REQUIRE") == "1" {
-				t.Fatal(err)
-			}
-			t.Skip(err)
-		}
+		need.Program(t, tool)
 	}
 	for _, paper := range []string{"a4", "letter"} {
 		o := options

@@ -13,6 +13,8 @@ import (
 
 	"restante/cmd/internal/node"
 	"restante/spool/blob/s3test"
+
+	"restante/spool/need"
 )
 
 // smallDisk mounts a file system of so many MB on a new folder. It skips where that isn't permitted.
@@ -22,8 +24,8 @@ func smallDisk(t *testing.T, dir string, mb int) {
 		t.Fatal(err)
 	}
 	err := syscall.Mount("restante-test", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", mb))
-	if errors.Is(err, syscall.EPERM) && os.Getenv("RESTANTE_TEST_REQUIRE") != "1" {
-		t.Skip("a small disk needs root: mount:", err)
+	if errors.Is(err, syscall.EPERM) {
+		need.This(t, fmt.Errorf("a small disk needs root: mount: %w", err))
 	}
 	if err != nil {
 		t.Fatal("mount:", err)

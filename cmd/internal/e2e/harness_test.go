@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"restante/cmd/internal/load"
-	"restante/cmd/internal/need"
 	"restante/cmd/internal/node"
 	"restante/cmd/internal/postfix"
+	"restante/spool/need"
 )
 
 // program is the built restante, made once.

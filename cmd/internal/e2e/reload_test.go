@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"restante/cmd/internal/need"
 	"restante/cmd/internal/node"
+	"restante/spool/need"
 )
 
 // SIGHUP takes a domain in without dropping the session that is open, and refuses a bad file as a whole.

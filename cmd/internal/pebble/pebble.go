@@ -24,8 +24,8 @@ import (
 	"testing"
 	"time"
 
-	"restante/cmd/internal/need"
 	"restante/dns/dnstest"
+	"restante/spool/need"
 )
 
 func listener(t testing.TB) net.Listener {

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"restante/cmd/internal/need"
+	"restante/spool/need"
 )
 
 // A sender relays to a primary, which is killed and started again: what the launcher is for.

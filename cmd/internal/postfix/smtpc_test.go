@@ -16,9 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"restante/cmd/internal/need"
 	"restante/relay/sink"
 	"restante/relay/smtpc"
+	"restante/spool/need"
 )
 
 // Our SMTP client against a real Postfix, which passes on to our sink what it took. Each way of speaking is a client address

@@ -16,7 +16,6 @@ import (
 
 	"github.com/emersion/go-msgauth/dkim"
 
-	"restante/cmd/internal/need"
 	"restante/relay/health"
 	"restante/relay/replay"
 	"restante/relay/smtpc"
@@ -24,6 +23,7 @@ import (
 	"restante/spool"
 	"restante/spool/blob/mem"
 	"restante/spool/index"
+	"restante/spool/need"
 	"restante/spool/secret"
 )
 

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"restante/spool/blob/s3"
+
+	"restante/spool/need"
 )
 
 // The root user of the server.
@@ -51,12 +53,8 @@ type Server struct {
 // Start starts a server with an empty bucket and stops it at the end of the test. args are more of its arguments, such as "--keep-alive".
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	if _, err := find(); err != nil {
-		if os.Getenv("RESTANTE_TEST_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	_, err := find()
+	need.This(t, err)
 	s, err := Launch(t.TempDir(), args...)
 	if err != nil {
 		t.Fatal(err)

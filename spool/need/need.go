@@ -1,0 +1,34 @@
+// Package need is for tests that stand on a program of the machine. Only tests use it, and what they start programs with. It
+// lies beneath everything, since tests of every folder need it.
+package need
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// This skips the test when err says that something is missing, or fails it where RESTANTE_TEST_REQUIRE=1 asks for everything.
+func This(t testing.TB, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case os.Getenv("RESTANTE_TEST_REQUIRE") == "1":
+		t.Fatal(err)
+	default:
+		t.Skip(err)
+	}
+}
+
+// Program finds a program in PATH or among those of the system, as This does when there is none.
+func Program(t testing.TB, name string) (path string) {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if _, there := os.Stat("/usr/sbin/" + name); there == nil {
+			return "/usr/sbin/" + name
+		}
+	}
+	This(t, err)
+	return path
+}
