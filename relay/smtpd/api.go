@@ -42,6 +42,12 @@ type Client struct {
 	Session      string         // short id of the session, as in the log
 }
 
+// Refuse makes a reply that refuses this client by our own decision. The session's id stands at its end, so that
+// who complains can say which line of the log it was.
+func (c *Client) Refuse(code int, e reply.Enhanced, format string, args ...any) reply.Reply {
+	return reply.New(code, e, format+" (%s)", append(args, c.Session)...)
+}
+
 // Mail is a MAIL command.
 type Mail struct {
 	From   mailaddr.Address // zero: the null reverse-path
