@@ -11,8 +11,14 @@ PACKAGES    := postfix swaks zstd openssl chromium dovecot-imapd poppler-utils \
 BIN         := $(shell go env GOPATH)/bin
 export PATH := $(BIN):$(PATH)
 
-# The longest first, so that both cores end at the same time.
-LONG        := ./webmail ./cmd/internal/cli ./relay/replay ./spool
+# Packages with tests that -short leaves out, since they drive a browser or take long: those run without the race detector.
+# Of all others one run, under it, is enough. The longest first, so that both cores end at the same time.
+SCENARIOS   := ./cmd/internal/e2e
+HEAVY       := $(shell grep -rlE --include='*_test.go' 'testing[.]Short|[.]ForTest' cmd relay spool dns webmail | xargs -n1 dirname | sort -u | sed 's,^,./,')
+HEAVY       := $(filter-out $(SCENARIOS),$(HEAVY))
+LONG        := ./cmd/internal/cli ./spool
+LIGHT       := $(shell go list -f '{{.Dir}}' ./... | sed 's,^$(CURDIR),.,')
+LIGHT       := $(LONG) $(filter-out $(LONG) $(HEAVY) $(SCENARIOS),$(LIGHT))
 
 .PHONY: run build test bench lint tools
 
@@ -23,9 +29,10 @@ build:
 	CGO_ENABLED=0 go build -trimpath -o restante ./cmd/restante
 
 test: tools lint
-	.ci/gotest -race -short -timeout=15m $(LONG) ./...
-	.ci/gotest -timeout=15m $(LONG) $$(go list ./... | grep -v /internal/e2e)
-	.ci/gotest -timeout=15m ./cmd/internal/e2e
+	.ci/gotest -race -timeout=15m $(LIGHT)
+	.ci/gotest -race -short -timeout=15m $(HEAVY)
+	.ci/gotest -timeout=15m $(HEAVY)
+	.ci/gotest -timeout=15m $(SCENARIOS)
 
 bench: tools
 	go run ./cmd/mxbench compare
