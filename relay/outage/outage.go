@@ -42,6 +42,7 @@ type Index interface {
 	Outages(ctx context.Context, domain string) ([]index.Outage, error)
 	Summary(ctx context.Context, domain string) (index.Summary, error)
 	FromOutside(ctx context.Context, domain string) (pending bool, err error)   // some that is pending wasn't written here
+	Stray(ctx context.Context, domain string) (pending bool, err error)         // and belongs to no outage
 	OutageOpened(ctx context.Context, domain string) (spool.Event, bool, error) // the last such event
 	Declarations(ctx context.Context) ([]spool.Event, error)
 	Changed() <-chan struct{} // closed at the next change
@@ -278,11 +279,16 @@ func (k *Keeper) sweep(ctx context.Context) error {
 		if _, open := k.Outage(d); open {
 			continue
 		}
-		if r := k.o.Health.State(d); r.State == health.Down {
+		r := k.o.Health.State(d)
+		if r.State == health.Down {
 			k.Open(d, r.Reason)
 			continue
 		}
-		pending, err := k.pending(ctx, d, 0)
+		look := k.o.Index.FromOutside
+		if r.Passes() {
+			look = k.o.Index.Stray // what an admin releases from an outage of before is delivered at once and belongs there
+		}
+		pending, err := look(ctx, d)
 		if err != nil {
 			return err
 		}
@@ -393,7 +399,7 @@ func (k *Keeper) closeEnded(ctx context.Context) error {
 		if !open || wanted || unfolded || time.Since(last) < k.linger(d) || !k.caughtUp(last) {
 			continue
 		}
-		if pending, err := k.pending(ctx, d, writtenWait); err != nil {
+		if pending, err := k.pending(ctx, d); err != nil {
 			return err
 		} else if pending {
 			continue
@@ -425,14 +431,14 @@ func (k *Keeper) closeEnded(ctx context.Context) error {
 	return nil
 }
 
-// pending reports that mail is pending that an outage is open for: all for as long as written after the primary is up, then only what
+// pending reports that mail is pending that an outage is kept open for: all for writtenWait after the primary is up, then only what
 // came from outside.
-func (k *Keeper) pending(ctx context.Context, domain string, written time.Duration) (bool, error) {
+func (k *Keeper) pending(ctx context.Context, domain string) (bool, error) {
 	s, err := k.o.Index.Summary(ctx, domain)
 	if err != nil || s.All.Pending == 0 {
 		return false, err
 	}
-	if time.Since(k.o.Health.State(domain).Since) < written {
+	if time.Since(k.o.Health.State(domain).Since) < writtenWait {
 		return true, nil
 	}
 	return k.o.Index.FromOutside(ctx, domain)

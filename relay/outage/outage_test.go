@@ -30,6 +30,7 @@ type world struct {
 	flagged  map[string]time.Time // the last Declared or DeclareEnded
 	pending  map[string]int64
 	written  map[string]int64 // of those: written here
+	earlier  map[string]int64 // pending, of an outage before
 	changed  chan struct{}
 
 	behind      int
@@ -43,7 +44,7 @@ type world struct {
 
 func newWorld(domains ...string) *world {
 	w := &world{
-		lag: 500 * time.Millisecond, declared: map[string]spool.Event{}, flagged: map[string]time.Time{}, opener: map[string]spool.Event{}, pending: map[string]int64{}, written: map[string]int64{}, changed: make(chan struct{}),
+		lag: 500 * time.Millisecond, declared: map[string]spool.Event{}, flagged: map[string]time.Time{}, opener: map[string]spool.Event{}, pending: map[string]int64{}, written: map[string]int64{}, earlier: map[string]int64{}, changed: make(chan struct{}),
 		states: map[string]health.Record{}, force: map[string]health.Declaration{},
 	}
 	for _, d := range domains {
@@ -156,6 +157,12 @@ func (w *world) FromOutside(_ context.Context, domain string) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.pending[domain] > w.written[domain], nil
+}
+
+func (w *world) Stray(_ context.Context, domain string) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pending[domain] > w.written[domain]+w.earlier[domain], nil
 }
 
 func (w *world) OutageOpened(_ context.Context, domain string) (spool.Event, bool, error) {
@@ -559,6 +566,25 @@ func TestDeclaredInTheFuture(t *testing.T) {
 		wait(10 * time.Second)
 		if got := w.inForce(); got != "" {
 			t.Errorf("in force after its end: %q", got)
+		}
+	})
+}
+
+// TestReleased: what an admin releases from an outage that is over belongs to that one and opens none.
+func TestReleased(t *testing.T) {
+	w := newWorld("a.example")
+	w.pending["a.example"], w.earlier["a.example"] = 2, 2
+	run(t, w, func(t *testing.T, k *Keeper) {
+		wait(3 * sweepEvery)
+		if got := w.log(); got != "" {
+			t.Fatalf("events %s", got)
+		}
+		w.mu.Lock()
+		w.pending["a.example"] = 3
+		w.mu.Unlock()
+		wait(2 * sweepEvery)
+		if got := w.log(); got != "opened "+day+"-a.example" {
+			t.Fatalf("events %s", got)
 		}
 	})
 }
