@@ -50,7 +50,7 @@ func (a *App) byReplay(p *spool.Pair) bool { return !a.submit.Takes(p) }
 func submitConfig(c *config.Config) (submit.Config, error) {
 	out := submit.Config{Submission: map[string]submit.Server{}, Limits: submit.Limits{
 		Messages: c.Sending.MessagesPerHour, Recipients: c.Sending.RecipientsPerHour, PerMessage: c.Sending.MaxRecipients, Size: int64(c.Sending.MaxMessageSize),
-	}}
+	}, RetryMin: c.Sending.RetryMin.Std(), RetryMax: c.Sending.RetryMax.Std(), GiveUp: c.Sending.GiveUp.Std()}
 	if c.Smarthost.Host != "" {
 		s, err := submitServer("smarthost", &c.Smarthost)
 		if err != nil {
@@ -68,9 +68,6 @@ func submitConfig(c *config.Config) (submit.Config, error) {
 			return out, err
 		}
 		out.Submission[d.Name] = s
-	}
-	if c.Dev {
-		out.RetryMin = c.Replay.RetryMin.Std()
 	}
 	return out, nil
 }

@@ -45,6 +45,7 @@ func LoadDev(f Flags, primary string) (*Config, error) {
 	c.Store.MinFree = 50 * MB
 	c.Webmail.HandoverAfter = dur(5 * time.Second) // people wait for it
 	c.Replay.RetryMin = dur(2 * time.Second)
+	c.Sending.RetryMin = c.Replay.RetryMin
 	for i := range c.Domains {
 		c.Domains[i].ProbeInterval = dur(2 * time.Second)
 	}

@@ -63,6 +63,9 @@ func (d *decoder) validate(c *Config) {
 	if c.Replay.RetryMin > c.Replay.RetryMax {
 		d.bad("replay.retry_min", "write a smaller one, or a greater retry_max", "%s is more than retry_max, %s", c.Replay.RetryMin, c.Replay.RetryMax)
 	}
+	if c.Sending.RetryMin > c.Sending.RetryMax {
+		d.bad("sending.retry_min", "write a smaller one, or a greater retry_max", "%s is more than retry_max, %s", c.Sending.RetryMin, c.Sending.RetryMax)
+	}
 	d.webhook("notify.url", c.Notify.URL)
 	d.webhook("notify.heartbeat_url", c.Notify.HeartbeatURL)
 	if len(c.Notify.Command) > 0 && c.Notify.Command[0] == "" {

@@ -58,12 +58,15 @@ type Submission struct {
 	Password Secret `toml:"password"`
 }
 
-// Sending limits what one account may send.
+// Sending limits what one account may send, and says how long the smarthost is tried.
 type Sending struct {
-	MessagesPerHour   int  `toml:"messages_per_hour" min:"1" max:"100000"`
-	RecipientsPerHour int  `toml:"recipients_per_hour" min:"1" max:"1000000"`
-	MaxRecipients     int  `toml:"max_recipients" min:"1" max:"10000"`
-	MaxMessageSize    Size `toml:"max_message_size" min:"64KB" max:"1GB"`
+	MessagesPerHour   int      `toml:"messages_per_hour" min:"1" max:"100000"`
+	RecipientsPerHour int      `toml:"recipients_per_hour" min:"1" max:"1000000"`
+	MaxRecipients     int      `toml:"max_recipients" min:"1" max:"10000"`
+	MaxMessageSize    Size     `toml:"max_message_size" min:"64KB" max:"1GB"`
+	RetryMin          Duration `toml:"retry_min" min:"1s" max:"1h"`
+	RetryMax          Duration `toml:"retry_max" min:"1m" max:"24h"`
+	GiveUp            Duration `toml:"give_up" min:"1h" max:"60d"`
 }
 
 // letsEncrypt is the directory of the CA that most use.
@@ -80,7 +83,10 @@ func webmailDefaults() Webmail {
 func submissionDefaults() Submission { return Submission{Port: 587, TLS: "starttls"} }
 
 func sendingDefaults() Sending {
-	return Sending{MessagesPerHour: 100, RecipientsPerHour: 500, MaxRecipients: 100, MaxMessageSize: 25 * MB}
+	return Sending{
+		MessagesPerHour: 100, RecipientsPerHour: 500, MaxRecipients: 100, MaxMessageSize: 25 * MB,
+		RetryMin: dur(time.Minute), RetryMax: dur(30 * time.Minute), GiveUp: dur(2 * 24 * time.Hour),
+	}
 }
 
 // maxHostnames bounds [webmail] hostnames: a certificate has room for no more (Let's Encrypt takes 100).
