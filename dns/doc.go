@@ -9,9 +9,10 @@
 //     last addresses too, since a primary's address must outlive its DNS.
 //   - Errors are *net.DNSError: IsNotFound for a name or record that doesn't exist (errors.Is tells [ErrNoDomain] from
 //     [ErrNoRecord]), IsTemporary for SERVFAIL and its like, IsTimeout with IsTemporary for silence.
+//   - It doesn't verify signatures (DNSSEC) but believes a resolver that does, if nobody can stand between the two: see Options.TrustAD.
 //   - UDP with EDNS of 1,232 octets, TCP when an answer is cut (RFC 7766), plain DNS where EDNS is refused.
 //
-// It also has what mail needs: [MXHosts] and [Resolver.VerifiedName].
+// It also has what mail needs: [MXHosts], [Resolver.VerifiedName], [Resolver.LookupCAA] and [Resolver.LookupTLSA] with [Resolver.DANE].
 package dns
 
 import (
@@ -51,6 +52,7 @@ type Options struct {
 	HostsFile string        // default "/etc/hosts" with the system's resolvers, none with Servers; "none" for none
 	Timeout   time.Duration // for one server's answer
 	CacheSize int           // names and types kept
+	TrustAD   bool          // believe any server that says an answer was verified (DNSSEC); otherwise those on this machine, and all where resolv.conf says trust-ad
 	Log       *slog.Logger
 	Exchange  Exchange // how a server is asked; default: UDP and TCP
 }

@@ -1,12 +1,15 @@
 package dns
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -72,28 +75,28 @@ func answers(a, q *dns.Msg) bool {
 	return x.Qtype == y.Qtype && x.Qclass == y.Qclass && strings.EqualFold(x.Name, y.Name)
 }
 
-// query asks the servers in turn until one answers for good: NOERROR or NXDOMAIN.
-func (r *Resolver) query(ctx context.Context, name string, qtype uint16) (*dns.Msg, error) {
+// query asks the servers in turn until one answers for good: NOERROR or NXDOMAIN. secure says that one that may be believed has verified it.
+func (r *Resolver) query(ctx context.Context, name string, qtype uint16) (a *dns.Msg, secure bool, err error) {
 	servers := r.servers()
 	if len(servers) == 0 {
-		return nil, &net.DNSError{Err: "no resolvers are configured", Name: name, IsTemporary: true}
+		return nil, false, &net.DNSError{Err: "no resolvers are configured", Name: name, IsTemporary: true}
 	}
 	var last *net.DNSError
 	for range attempts {
 		for _, s := range servers {
 			a, err := r.askOne(ctx, name, qtype, s)
 			if err == nil {
-				return a, nil
+				return a, a.AuthenticatedData && r.trusts(s), nil
 			}
 			if last == nil || last.IsTimeout || !err.IsTimeout { // what a server said tells more than another's silence
 				last = err
 			}
 			if ctx.Err() != nil {
-				return nil, last
+				return nil, false, last
 			}
 		}
 	}
-	return nil, last
+	return nil, false, last
 }
 
 func (r *Resolver) askOne(ctx context.Context, name string, qtype uint16, server string) (*dns.Msg, *net.DNSError) {
@@ -101,9 +104,10 @@ func (r *Resolver) askOne(ctx context.Context, name string, qtype uint16, server
 	defer cancel()
 	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype)
 	q.SetEdns0(ednsSize, false)
+	q.AuthenticatedData = r.trusts(server) // RFC 6840 5.7: asks for the bit, without the signatures
 	a, err := r.ask(ctx, q, server)
 	if err == nil && (a.Rcode == dns.RcodeFormatError || a.Rcode == dns.RcodeNotImplemented || a.Rcode == dns.RcodeBadVers) {
-		q.Extra, q.Id = nil, dns.Id() // it may not know EDNS (RFC 6891 7)
+		q.Extra, q.Id, q.AuthenticatedData = nil, dns.Id(), false // it may not know EDNS (RFC 6891 7)
 		a, err = r.ask(ctx, q, server)
 	}
 	var ne net.Error
@@ -123,6 +127,7 @@ type system struct {
 	mu            sync.Mutex
 	checked       time.Time
 	conf          *dns.ClientConfig
+	trustAD       bool // its option of that name
 	confTime      time.Time
 	hosts         map[string][]string // lower-case name to addresses
 	hostsTime     time.Time
@@ -139,8 +144,10 @@ func (s *system) refresh() {
 		s.checked = now
 	}
 	if st, err := os.Stat(s.confFile); err == nil && s.serversPinned == nil && !st.ModTime().Equal(s.confTime) {
-		if conf, err := dns.ClientConfigFromFile(s.confFile); err == nil { // an unreadable one leaves the last in force
-			s.conf, s.confTime = conf, st.ModTime()
+		text, err := os.ReadFile(s.confFile)
+		conf, bad := dns.ClientConfigFromReader(bytes.NewReader(text))
+		if err == nil && bad == nil { // an unreadable one leaves the last in force
+			s.conf, s.trustAD, s.confTime = conf, trustAD(string(text)), st.ModTime()
 		}
 	}
 	if s.hostsFile == "" {
@@ -167,6 +174,40 @@ func parseHosts(text string) map[string][]string {
 		}
 	}
 	return hosts
+}
+
+// trustAD reports the option trust-ad of a resolv.conf (resolv.conf(5), glibc 2.31).
+func trustAD(text string) bool {
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "options" && slices.Contains(f[1:], "trust-ad") {
+			return true
+		}
+	}
+	return false
+}
+
+// trusts reports that a server ("address:port") may be believed when it says that an answer was verified: it is this machine's own, or
+// the configuration or resolv.conf says so. Between any other and us the bit could be set by anybody (RFC 4035 4.9.3).
+func (r *Resolver) trusts(server string) bool {
+	if r.o.TrustAD {
+		return true
+	}
+	r.system.mu.Lock()
+	said := r.system.trustAD && r.system.serversPinned == nil
+	r.system.mu.Unlock()
+	if said {
+		return true
+	}
+	a, err := netip.ParseAddrPort(server)
+	return err == nil && a.Addr().Unmap().IsLoopback() && a.Addr().Unmap() != dockerDNS
+}
+
+// dockerDNS is a container's resolver, which verifies nothing and hands on what others say.
+var dockerDNS = netip.AddrFrom4([4]byte{127, 0, 0, 11})
+
+// Secure reports that a resolver is asked whose word that an answer was verified (DNSSEC) is believed.
+func (r *Resolver) Secure() bool {
+	return slices.ContainsFunc(r.servers(), r.trusts)
 }
 
 // servers returns the resolvers to ask.
@@ -211,6 +252,6 @@ func (r *Resolver) Up(ctx context.Context) bool {
 	if len(r.servers()) == 0 {
 		return true
 	}
-	_, err := r.query(ctx, ".", dns.TypeNS)
+	_, _, err := r.query(ctx, ".", dns.TypeNS)
 	return err == nil
 }

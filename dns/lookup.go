@@ -40,29 +40,36 @@ func (r *Resolver) host(ctx context.Context, host string, lasting bool) ([]strin
 	}
 	var err error
 	for _, name := range r.candidates(host) {
-		var addrs []string
-		if addrs, err = r.addresses(ctx, name, lasting); err == nil || !IsNotFound(err) {
-			return addrs, err
+		var a addresses
+		if a, err = r.addresses(ctx, name, lasting); err == nil || !IsNotFound(err) {
+			return a.addrs, err
 		}
 	}
 	return nil, err
 }
 
+// addresses are those of a host name.
+type addresses struct {
+	addrs  []string // IPv4 first
+	owner  string   // the name that has them, behind all aliases
+	secure bool     // all of them, with the aliases, were verified
+}
+
 // addresses asks for A and AAAA at once. One that fails, or is much later, doesn't matter if the other has something.
-func (r *Resolver) addresses(ctx context.Context, name string, lasting bool) ([]string, error) {
+func (r *Resolver) addresses(ctx context.Context, name string, lasting bool) (addresses, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type result struct {
-		records []dns.RR
-		err     error
+		answer
+		err error
 	}
 	types := [2]uint16{dns.TypeA, dns.TypeAAAA}
 	var results [2]chan result
 	for i, t := range types {
 		results[i] = make(chan result, 1)
 		go func() {
-			rrs, err := r.lookup(ctx, name, t, lasting)
-			results[i] <- result{rrs, err}
+			a, err := r.lookup(ctx, name, t, lasting)
+			results[i] <- result{a, err}
 		}()
 	}
 	var got [2]result
@@ -81,27 +88,30 @@ func (r *Resolver) addresses(ctx context.Context, name string, lasting bool) ([]
 			late = time.After(lateBy)
 		}
 	}
-	var out []string
-	for _, rr := range append(slices.Clip(got[0].records), got[1].records...) {
-		switch rr := rr.(type) {
-		case *dns.A:
-			out = append(out, rr.A.String())
-		case *dns.AAAA:
-			out = append(out, rr.AAAA.String())
+	out := addresses{secure: true}
+	for i := range got {
+		for _, rr := range got[i].records {
+			out.owner, out.secure = got[i].owner, out.secure && got[i].secure
+			switch rr := rr.(type) {
+			case *dns.A:
+				out.addrs = append(out.addrs, rr.A.String())
+			case *dns.AAAA:
+				out.addrs = append(out.addrs, rr.AAAA.String())
+			}
 		}
 	}
-	if len(out) > 0 {
+	if len(out.addrs) > 0 {
 		return out, nil
 	}
 	err := notFound(name, ErrNoRecord)
 	for i := range got {
 		if e := got[i].err; e != nil && !IsNotFound(e) {
-			return nil, e
+			return addresses{}, e
 		} else if errors.Is(e, ErrNoDomain) {
 			err = notFound(name, ErrNoDomain)
 		}
 	}
-	return nil, err
+	return addresses{}, err
 }
 
 // LookupMX returns the MX records of a domain, sorted by preference, at random within one (RFC 5321 5.1). A null MX (RFC 7505)
@@ -116,12 +126,12 @@ func (l Lasting) LookupMX(ctx context.Context, domain string) ([]*net.MX, error)
 }
 
 func (r *Resolver) mx(ctx context.Context, domain string, lasting bool) ([]*net.MX, error) {
-	rrs, err := r.lookup(ctx, domain, dns.TypeMX, lasting)
+	a, err := r.lookup(ctx, domain, dns.TypeMX, lasting)
 	if err != nil {
 		return nil, err
 	}
 	var out []*net.MX
-	for _, rr := range rrs {
+	for _, rr := range a.records {
 		if m, ok := rr.(*dns.MX); ok {
 			out = append(out, &net.MX{Host: m.Mx, Pref: m.Preference})
 		}
@@ -138,12 +148,12 @@ func (r *Resolver) LookupAddr(ctx context.Context, addr string) ([]string, error
 	if err != nil {
 		return nil, &net.DNSError{UnwrapErr: err, Err: "not an IP address", Name: addr, IsNotFound: true}
 	}
-	rrs, err := r.lookup(ctx, name, dns.TypePTR, false)
+	a, err := r.lookup(ctx, name, dns.TypePTR, false)
 	if err != nil {
 		return nil, err
 	}
 	var out []string
-	for _, rr := range rrs {
+	for _, rr := range a.records {
 		if p, ok := rr.(*dns.PTR); ok {
 			out = append(out, p.Ptr)
 		}
@@ -153,12 +163,12 @@ func (r *Resolver) LookupAddr(ctx context.Context, addr string) ([]string, error
 
 // LookupTXT returns the TXT records of a name, the strings of each put together (RFC 7208 3.3).
 func (r *Resolver) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	rrs, err := r.lookup(ctx, name, dns.TypeTXT, false)
+	a, err := r.lookup(ctx, name, dns.TypeTXT, false)
 	if err != nil {
 		return nil, err
 	}
 	var out []string
-	for _, rr := range rrs {
+	for _, rr := range a.records {
 		if t, ok := rr.(*dns.TXT); ok {
 			out = append(out, unescape(strings.Join(t.Txt, "")))
 		}
@@ -195,12 +205,12 @@ func unescape(s string) string {
 
 // LookupIPAddr is LookupHost with parsed addresses, without the hosts file: what senders publish is asked of DNS alone.
 func (r *Resolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
-	addrs, err := r.addresses(ctx, host, false)
+	found, err := r.addresses(ctx, host, false)
 	if err != nil {
 		return nil, err
 	}
 	var out []net.IPAddr
-	for _, a := range addrs {
+	for _, a := range found.addrs {
 		out = append(out, net.IPAddr{IP: net.ParseIP(a)})
 	}
 	return out, nil
@@ -223,11 +233,11 @@ func (r *Resolver) VerifiedName(ctx context.Context, ip netip.Addr) (string, err
 		if !hostname(n) {
 			continue
 		}
-		addrs, err := r.addresses(ctx, n, false)
+		found, err := r.addresses(ctx, n, false)
 		if err != nil && !IsNotFound(err) {
 			failed = err
 		}
-		for _, a := range addrs {
+		for _, a := range found.addrs {
 			if b, err := netip.ParseAddr(a); err == nil && b.Unmap() == ip {
 				return n, nil
 			}

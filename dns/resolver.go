@@ -44,6 +44,8 @@ type entry struct {
 // answer is a positive or negative answer.
 type answer struct {
 	records []dns.RR // of the type asked for
+	owner   string   // the name that has them, behind all aliases; lower case, without the last dot
+	secure  bool     // a resolver that may be believed says that all of it was verified (the AD bit, RFC 4035 3.2.3)
 	err     error    // ErrNoDomain or ErrNoRecord
 	expires time.Time
 }
@@ -114,14 +116,15 @@ func normal(name string) (string, error) {
 	return strings.ToLower(n), nil
 }
 
-// lookup returns the records of a type. lasting prefers old records to a denial.
-func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16, lasting bool) ([]dns.RR, error) {
+// lookup returns the records of a type. lasting prefers old records to a denial. With an error that says IsNotFound the answer is there
+// too: what isn't may be known for sure.
+func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16, lasting bool) (answer, error) {
 	n, err := normal(name)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, canceled(name, context.Cause(ctx))
+		return answer{}, canceled(name, context.Cause(ctx))
 	}
 	k := key{n, qtype}
 	r.mu.Lock()
@@ -150,7 +153,7 @@ func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16, lastin
 	case <-slow:
 		return stale.result(name, nil, false)
 	case <-ctx.Done():
-		return nil, canceled(name, context.Cause(ctx))
+		return answer{}, canceled(name, context.Cause(ctx))
 	}
 	if f.err == nil {
 		return f.answer.result(name, stale, lasting)
@@ -159,7 +162,7 @@ func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16, lastin
 		r.log.Warn("the resolvers fail, going on with the last answer", "name", name, "type", dns.TypeToString[qtype], "error", f.err)
 		return stale.result(name, nil, false)
 	}
-	return nil, f.err
+	return answer{}, f.err
 }
 
 func canceled(name string, cause error) error {
@@ -167,14 +170,14 @@ func canceled(name string, cause error) error {
 }
 
 // result is an answer as lookup returns it.
-func (a *answer) result(name string, stale *answer, lasting bool) ([]dns.RR, error) {
+func (a *answer) result(name string, stale *answer, lasting bool) (answer, error) {
 	if a.err == nil {
-		return a.records, nil
+		return *a, nil
 	}
 	if lasting && stale != nil && stale.err == nil {
-		return stale.records, nil
+		return *stale, nil
 	}
-	return nil, notFound(name, a.err)
+	return *a, notFound(name, a.err)
 }
 
 // stale returns the answer that may be given on while the resolvers fail, or nil. A name that didn't exist isn't one of
@@ -212,7 +215,7 @@ func (r *Resolver) fly(k key) *flight {
 	r.flights[k] = f
 	// Not the caller's context: others may wait for the same answer. query is bounded by attempts and timeouts.
 	go func() {
-		msg, err := r.query(context.Background(), k.name, k.qtype)
+		msg, secure, err := r.query(context.Background(), k.name, k.qtype)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		delete(r.flights, k)
@@ -220,7 +223,7 @@ func (r *Resolver) fly(k key) *flight {
 			f.err = err
 			r.failed(k, f)
 		} else {
-			f.answer = r.read(k, msg)
+			f.answer = r.read(k, msg, secure)
 			r.keep(k, f.answer)
 		}
 		close(f.done)
@@ -263,9 +266,9 @@ func (r *Resolver) keep(k key, a *answer) {
 }
 
 // read takes the records asked for out of an answer, following its aliases (RFC 1034 3.6.2), and finds out how long they hold.
-func (r *Resolver) read(k key, msg *dns.Msg) *answer {
+func (r *Resolver) read(k key, msg *dns.Msg, secure bool) *answer {
 	now := time.Now()
-	a := &answer{}
+	a := &answer{secure: secure}
 	ttl := maxTTL
 	owner := dns.Fqdn(k.name)
 	answers := msg.Answer[:min(len(msg.Answer), maxRecords)]
@@ -289,6 +292,7 @@ func (r *Resolver) read(k key, msg *dns.Msg) *answer {
 		}
 		owner = alias
 	}
+	a.owner = strings.ToLower(strings.TrimSuffix(owner, "."))
 	if len(a.records) == 0 {
 		a.err, ttl = ErrNoRecord, r.negativeTTL(msg)
 		if msg.Rcode == dns.RcodeNameError {

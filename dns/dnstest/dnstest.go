@@ -34,6 +34,7 @@ type Server struct {
 	mu      sync.Mutex
 	records map[string][]dns.RR // by lower-case name with a last dot
 	faults  map[string]Fault
+	secure  map[string]bool // zones whose answers count as verified
 	negTTL  uint32
 	asked   map[string]int
 	addr    string
@@ -98,6 +99,31 @@ func (s *Server) Set(t testing.TB, zone string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.records = records
+}
+
+// Sign makes the server say, to those who ask for it, that answers from these zones were verified (the AD bit). An answer that goes through
+// other zones too isn't.
+func (s *Server) Sign(zones ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secure = map[string]bool{}
+	for _, z := range zones {
+		s.secure[strings.ToLower(dns.Fqdn(z))] = true
+	}
+}
+
+// signed reports that a name is in a zone that was signed.
+func (s *Server) signed(name string) bool {
+	for {
+		if s.secure[name] {
+			return true
+		}
+		i, end := dns.NextLabel(name, 0)
+		if end {
+			return s.secure["."]
+		}
+		name = name[i:]
+	}
 }
 
 // Fail sets the fault of a name; "" is every name.
@@ -183,7 +209,9 @@ func (s *Server) answer(q *dns.Msg, udp bool) (*dns.Msg, Fault) {
 		a.Rcode = dns.RcodeFormatError
 		return a, fault
 	}
-	s.fill(a, name, q.Question[0].Qtype)
+	verified := s.fill(a, name, q.Question[0].Qtype)
+	o := q.IsEdns0()
+	a.AuthenticatedData = verified && (q.AuthenticatedData || o != nil && o.Do()) // RFC 6840 5.8
 	if udp {
 		size := dns.MinMsgSize
 		if o := q.IsEdns0(); o != nil {
@@ -194,9 +222,11 @@ func (s *Server) answer(q *dns.Msg, udp bool) (*dns.Msg, Fault) {
 	return a, fault
 }
 
-// fill adds the records, following aliases, or the denial.
-func (s *Server) fill(a *dns.Msg, name string, qtype uint16) {
+// fill adds the records, following aliases, or the denial. It reports that all of it is from signed zones.
+func (s *Server) fill(a *dns.Msg, name string, qtype uint16) (verified bool) {
+	verified = true
 	for range 10 {
+		verified = verified && s.signed(name)
 		alias := ""
 		for _, rr := range s.records[name] {
 			if rr.Header().Rrtype == qtype {
@@ -213,7 +243,7 @@ func (s *Server) fill(a *dns.Msg, name string, qtype uint16) {
 	}
 	for _, rr := range a.Answer {
 		if rr.Header().Rrtype == qtype {
-			return
+			return verified
 		}
 	}
 	if !s.exists(name) {
@@ -225,6 +255,7 @@ func (s *Server) fill(a *dns.Msg, name string, qtype uint16) {
 			Ns:  "ns.test.", Mbox: "hostmaster.test.", Serial: uint32(time.Now().Unix()), Minttl: s.negTTL,
 		})
 	}
+	return verified
 }
 
 // exists reports records at a name or below it.
