@@ -39,6 +39,12 @@ const (
 	Learned       EventType = "learned" // Address is known good at the primary; lazy
 )
 
+// Events about recipients (relay/policy/rcpt): Domain is set, Data["source"] names the list or "primary".
+const (
+	RecipientsChanged EventType = "recipients"        // Data: state "exists" or "gone" (the source has no longer such an address), kind, addresses; at most 1,000
+	RecipientsListed  EventType = "recipients-listed" // a full list of the source was taken in; Data: count
+)
+
 // BatchDeleted says that retention is about to delete Batch; every pair in it has ended.
 const BatchDeleted EventType = "batch-deleted"
 
