@@ -28,7 +28,7 @@ func (t *transaction) Data(ctx context.Context, id string, body *spool.Body) rep
 			return tooBigReply(limit)
 		}
 	}
-	j := t.visit.Message(ctx, id, t.domains(), body)
+	j := t.visit.Message(ctx, policy.Message{ID: id, Domains: t.domains(), Rcpts: t.addresses(), Body: body})
 	if !j.Reply.IsZero() && !j.Reply.Positive() {
 		t.h.o.Metrics.refused("border")
 		return j.Reply

@@ -1,0 +1,33 @@
+package policy
+
+// Action is what follows from something that speaks against a message, from the mildest to the strictest.
+type Action string
+
+// The actions.
+const (
+	Ignore     Action = "ignore"     // nothing; it stays in the verdicts
+	Mark       Action = "mark"       // the message is taken, with a field that says so (MarkField)
+	Quarantine Action = "quarantine" // it is kept from everybody until an admin releases it
+	Reject     Action = "reject"     // it is refused inside the session
+)
+
+// Domain is what a hosted domain wants to follow from what is found. Empty actions are those of DefaultDomain.
+type Domain struct {
+	Name string
+	// SPFFail: the sender's domain, or else the name of the greeting, says that this client is none of its servers. Reject
+	// refuses at RCPT, before DKIM could show that the mail was only forwarded.
+	SPFFail Action
+	// DMARCReject and DMARCQuarantine: the author's domain is not shown to be right, and asks for the one or the other.
+	DMARCReject     Action
+	DMARCQuarantine Action
+	// DNSError: DNS doesn't say at the moment what would decide one of these. Reject answers 451; Quarantine isn't possible.
+	DNSError Action
+	// Listed: the lists of clients say that this one is to be refused.
+	Listed Action
+}
+
+// DefaultDomain is what a domain wants that says nothing itself. SPF alone breaks with every forwarder, so that its failure
+// refuses nothing; a domain that asks to reject has said that it signs its mail.
+func DefaultDomain(name string) Domain {
+	return Domain{Name: name, SPFFail: Mark, DMARCReject: Reject, DMARCQuarantine: Mark, DNSError: Mark, Listed: Reject}
+}

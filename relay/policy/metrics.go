@@ -1,0 +1,27 @@
+package policy
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Metrics of the border. All methods are safe on nil.
+type Metrics struct {
+	refusals *prometheus.CounterVec
+	taken    *prometheus.CounterVec
+	results  *prometheus.CounterVec
+}
+
+// NewMetrics registers the metrics.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "restante_border_refusals_total", Help: "Recipients and messages refused at the border, by stage, reason and the recipient's domain.",
+		}, []string{"stage", "reason", "domain"}),
+		taken: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "restante_border_taken_total", Help: "Messages taken although something spoke against them, by what was done (mark, quarantine) and the reason.",
+		}, []string{"action", "reason"}),
+		results: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "restante_border_results_total", Help: "Messages judged, by method (spf, dkim, dmarc) and result.",
+		}, []string{"method", "result"}),
+	}
+	r.MustRegister(m.refusals, m.taken, m.results)
+	return m
+}
