@@ -52,6 +52,7 @@ type Options struct {
 	HostsFile string        // default "/etc/hosts" with the system's resolvers, none with Servers; "none" for none
 	Timeout   time.Duration // for one server's answer
 	CacheSize int           // names and types kept
+	Fresh     bool          // no answer is given on past its time, not even when the resolvers fail
 	TrustAD   bool          // believe any server that says an answer was verified (DNSSEC); otherwise those on this machine, and all where resolv.conf says trust-ad
 	Log       *slog.Logger
 	Exchange  Exchange // how a server is asked; default: UDP and TCP

@@ -181,16 +181,17 @@ func (a *answer) result(name string, stale *answer, lasting bool) (answer, error
 }
 
 // stale returns the answer that may be given on while the resolvers fail, or nil. A name that didn't exist isn't one of
-// those: mail would be refused for it. For lasting lookups it is the last positive answer, if there ever was one.
+// those: mail would be refused for it; but one of TLSA records is, since a server commonly has none, and mail for it would
+// wait as long as DNS fails. For lasting lookups it is the last positive answer, if there ever was one.
 func (r *Resolver) stale(e *entry, now time.Time, lasting bool) *answer {
-	if e == nil {
+	if e == nil || r.o.Fresh {
 		return nil
 	}
 	a := e.last
 	if lasting && e.good != nil {
 		a = e.good
 	}
-	if errors.Is(a.err, ErrNoDomain) || now.After(a.expires.Add(maxStale)) {
+	if errors.Is(a.err, ErrNoDomain) && e.key.qtype != dns.TypeTLSA || now.After(a.expires.Add(maxStale)) {
 		return nil
 	}
 	return a
