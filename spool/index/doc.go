@@ -14,6 +14,7 @@
 //     not ended when it opened (see timeline.assign). When an outage event comes late, the pairs that it
 //     may move are looked at again. So an outage adopts what waits, and a kept pair joins the open one.
 //   - Of flags (declarations, pauses, offers) the last writer by time stands. What is known good only grows.
+//   - Of an address and a source of recipients the last writer by time stands, and so of a full list and its source.
 //   - A deleted batch takes its entries with it and leaves their sums, which its event carries.
 //   - Mail that goes out by a smarthost is in no outage. Of the webmail's events only secrets, notices and given-up drafts are kept;
 //     flags, activities and accounts are for package webmail/mailbox.

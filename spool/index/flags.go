@@ -19,6 +19,7 @@ const (
 	flagOutage  = "outage"  // key: domain
 	flagSecret  = "secret"  // key: name
 	flagNotice  = "notice"  // key: domain, "" for all
+	flagListed  = "listed"  // key: domain and source
 )
 
 // flagEvent applies an event that is not about an entry. Each rule is one that doesn't depend on the
@@ -55,6 +56,10 @@ func (t *txn) flagEvent(ev *spool.Event, id key) error {
 		return t.flag(flagNotice, ev.Domain, ev, id)
 	case spool.Learned:
 		return t.know(addressKey(ev.Address), ev.Domain)
+	case spool.RecipientsChanged:
+		return t.recipients(ev, id)
+	case spool.RecipientsListed:
+		return t.flag(flagListed, listedKey(ev), ev, id)
 	case spool.BatchDeleted:
 		t.gone = append(t.gone, ev)
 		return nil
@@ -103,7 +108,7 @@ func (t *txn) know(address, domain string) error {
 		clear(t.st.known)
 	}
 	t.st.known[mark] = struct{}{}
-	_, err := t.x.db.Result(t.ctx, "INSERT OR IGNORE INTO known VALUES(?,?)", domain, address)
+	_, err := t.x.db.Result(t.ctx, "INSERT OR IGNORE INTO known(domain,address) VALUES(?,?)", domain, address)
 	return err
 }
 

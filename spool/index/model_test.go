@@ -63,7 +63,7 @@ func drawHistory(t *rapid.T) *history {
 	}
 	types := []spool.EventType{spool.Delivered, spool.Delivered, spool.Deferred, spool.Parked, spool.Bounced, spool.Expired, spool.Removed, spool.HeldBack,
 		spool.Released, spool.Retried, spool.OutageOpened, spool.OutageOpened, spool.OutageClosed, spool.Declared, spool.DeclareEnded,
-		spool.ReplayPaused, spool.ReplayResumed, spool.Learned, spool.Opened}
+		spool.ReplayPaused, spool.ReplayResumed, spool.Learned, spool.Opened, spool.RecipientsChanged, spool.RecipientsListed}
 	for s := range 2 {
 		sid := spool.StreamID{Ledger: true, Name: fmt.Sprintf("n%d-01J", s)}
 		var steps []spool.Step
@@ -104,6 +104,11 @@ func (h *history) fill(t *rapid.T, ev *spool.Event) {
 		ev.Outage = fmt.Sprintf("o%d-%s", rapid.IntRange(0, 2).Draw(t, "outage"), ev.Domain)
 	case ev.Type == spool.Learned || ev.Type == spool.Declared || ev.Type == spool.DeclareEnded:
 		ev.Address = fmt.Sprintf("U%d@%s", rapid.IntRange(0, 2).Draw(t, "address"), ev.Domain)
+	case ev.Type == spool.RecipientsChanged:
+		ev.Data = map[string]any{"source": rapid.SampledFrom([]string{"file", "primary"}).Draw(t, "source"), "kind": rapid.SampledFrom([]string{"", "user"}).Draw(t, "kind"),
+			"state": rapid.SampledFrom([]string{"exists", "gone"}).Draw(t, "state"), "addresses": []string{"R0@" + ev.Domain, fmt.Sprintf("r%d@%s", rapid.IntRange(1, 2).Draw(t, "address"), ev.Domain)}}
+	case ev.Type == spool.RecipientsListed:
+		ev.Data = map[string]any{"source": "file", "count": rapid.IntRange(0, 9).Draw(t, "count")}
 	}
 }
 
@@ -149,6 +154,8 @@ type answer struct {
 	Declared []spool.Event
 	Paused   []string
 	Known    []string
+	Rcpts    []string
+	Lists    []RecipientList
 }
 
 func ask(t testing.TB, x *Index) answer {
@@ -214,6 +221,14 @@ func ask(t testing.TB, x *Index) answer {
 		must()
 		a.Known = append(a.Known, good...)
 	}
+	_, err = x.Recipients(ctx, RecipientsMark{}, func(r Recipient) error {
+		a.Rcpts = append(a.Rcpts, fmt.Sprint(r))
+		return nil
+	})
+	must()
+	slices.Sort(a.Rcpts)
+	a.Lists, err = x.RecipientLists(ctx)
+	must()
 	return a
 }
 

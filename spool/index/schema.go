@@ -16,7 +16,7 @@ import (
 
 // schemaVersion changes with the tables or the fold rules; an index of another version is thrown
 // away and folded again.
-const schemaVersion = "3"
+const schemaVersion = "4"
 
 // readerCache bounds the memory of a connection for queries, as SQLite's negative KiB: the pages that are asked for lie close
 // together, since ids grow with time.
@@ -62,7 +62,9 @@ CREATE TABLE writing(id BLOB PRIMARY KEY, writing TEXT NOT NULL, kind TEXT NOT N
 	received INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX writing_writing ON writing(writing);
 CREATE TABLE discard(id BLOB PRIMARY KEY, value INTEGER NOT NULL, time INTEGER NOT NULL, event BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE known(domain TEXT, address TEXT, PRIMARY KEY(domain, address)) WITHOUT ROWID;
+CREATE TABLE known(n INTEGER PRIMARY KEY AUTOINCREMENT, domain TEXT, address TEXT, UNIQUE(domain, address));
+CREATE TABLE recipient(n INTEGER PRIMARY KEY AUTOINCREMENT, domain TEXT NOT NULL, source TEXT NOT NULL, address TEXT NOT NULL, kind TEXT NOT NULL,
+	gone INTEGER NOT NULL, time INTEGER NOT NULL, id BLOB NOT NULL, UNIQUE(domain, address, source));
 `
 
 // Index is a fold of a spool into a local database. One goroutine may Apply; any number may ask.
@@ -80,6 +82,7 @@ type Index struct {
 	changeMu sync.Mutex
 	changed  chan struct{}
 
+	resets   atomic.Int64 // how often it was emptied; grows before what is folded next can be read
 	straying atomic.Int64 // grows, under applying, when an event came before its entry or a gap was found
 	surplus  atomic.Pointer[surplus]
 
@@ -122,7 +125,7 @@ func (x *Index) Reset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range []string{"stream", "domain", "outage", "count", "gone", "gap", "batch", "entry", "pair", "erasure", "deletion", "flag", "known", "writing"} {
+	for _, t := range []string{"stream", "domain", "outage", "count", "gone", "gap", "batch", "entry", "pair", "erasure", "deletion", "flag", "known", "recipient", "writing"} {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+t); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
@@ -136,6 +139,7 @@ func (x *Index) Reset(ctx context.Context) error {
 	if err := tx.Commit(); err != nil {
 		return err
 	}
+	x.resets.Add(1)
 	return x.reload(ctx)
 }
 
