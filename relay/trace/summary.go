@@ -17,7 +17,7 @@ const maxSummary = 200
 // Summarize returns the header fields of a message that lists show: the first of each name, unfolded,
 // encoded words decoded (RFC 2047) as far as they can be, printable and cut.
 func Summarize(r io.ReaderAt, size int64) (spool.Summary, error) {
-	header, err := readHeader(r, 0, min(size, 256<<10))
+	header, _, err := Header(r, 0, min(size, 256<<10))
 	if err != nil {
 		return spool.Summary{}, err
 	}

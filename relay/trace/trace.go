@@ -6,6 +6,7 @@ package trace
 import (
 	"bytes"
 	"io"
+	"sort"
 	"strings"
 
 	"restante/relay/mailaddr"
@@ -24,60 +25,103 @@ type span struct{ Start, End int }
 // claim to be ours, and how many octets that gives. The first skip octets are our own trace fields and are
 // left alone. Nothing is read of r but the header; the reader returned reads the rest.
 func Strip(r io.ReaderAt, skip, size int64, authservID string) (io.Reader, int64, error) {
-	header, err := readHeader(r, skip, size)
+	out, n, err := StripAt(r, skip, size, authservID)
+	if err != nil {
+		return nil, 0, err
+	}
+	return io.NewSectionReader(out, 0, n), n, nil
+}
+
+// StripAt is Strip for who reads more than once: what is judged of a message has to be what is delivered. It
+// returns r itself when nothing goes.
+func StripAt(r io.ReaderAt, skip, size int64, authservID string) (io.ReaderAt, int64, error) {
+	header, _, err := Header(r, skip, size)
 	if err != nil {
 		return nil, 0, err
 	}
 	spans := forged(header, authservID)
 	if len(spans) == 0 {
-		return io.NewSectionReader(r, 0, size), size, nil
+		return r, size, nil
 	}
-	var parts []io.Reader
-	var at, total int64
-	add := func(from, to int64) {
-		if to > from {
-			parts = append(parts, io.NewSectionReader(r, from, to-from))
-			total += to - from
-		}
-	}
+	p := &pieces{r: r}
+	at := int64(0)
 	for _, s := range spans {
-		add(at, skip+int64(s.Start))
+		p.add(at, skip+int64(s.Start))
 		at = skip + int64(s.End)
 	}
-	add(at, size)
-	return io.MultiReader(parts...), total, nil
+	p.add(at, size)
+	return p, p.size, nil
 }
 
-// readHeader reads from skip up to the end of the header, or to maxHeader. A message that is in memory
-// isn't copied.
-func readHeader(r io.ReaderAt, skip, size int64) ([]byte, error) {
+// pieces are runs of r's octets, one behind the other.
+type pieces struct {
+	r    io.ReaderAt
+	runs []piece
+	size int64
+}
+
+// piece is a run of octets that begins at from in the source and at at in the whole.
+type piece struct{ at, from, n int64 }
+
+func (p *pieces) add(from, to int64) {
+	if to > from {
+		p.runs = append(p.runs, piece{p.size, from, to - from})
+		p.size += to - from
+	}
+}
+
+// ReadAt implements io.ReaderAt.
+func (p *pieces) ReadAt(b []byte, off int64) (int, error) {
+	i := sort.Search(len(p.runs), func(i int) bool { return p.runs[i].at+p.runs[i].n > off })
+	done := 0
+	for ; i < len(p.runs) && done < len(b); i++ {
+		run := p.runs[i]
+		skip := off + int64(done) - run.at
+		part := b[done:min(int64(len(b)), int64(done)+run.n-skip)]
+		n, err := p.r.ReadAt(part, run.from+skip)
+		done += n
+		if n < len(part) {
+			if err == nil || err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return done, err
+		}
+	}
+	if done < len(b) {
+		return done, io.EOF
+	}
+	return done, nil
+}
+
+// Header reads the header of a message from skip on: up to its empty line, without that. whole is false when it
+// has none within 1 MiB. A message that is in memory isn't copied.
+func Header(r io.ReaderAt, skip, size int64) (header []byte, whole bool, err error) {
 	if m, ok := r.(interface{ Bytes() ([]byte, bool) }); ok {
 		if b, ok := m.Bytes(); ok && skip <= size && size <= int64(len(b)) {
 			b = b[skip:min(size, skip+maxHeader)]
 			if end := headerEnd(b); end >= 0 {
-				b = b[:end]
+				return b[:end], true, nil
 			}
-			return b, nil
+			return b, false, nil
 		}
 	}
-	var header []byte
 	for chunk := int64(8 << 10); ; chunk *= 2 {
 		n := min(chunk, size-skip, maxHeader)
 		if n <= 0 {
-			return nil, nil
+			return nil, false, nil
 		}
 		header = make([]byte, n)
 		if got, err := r.ReadAt(header, skip); int64(got) < n {
 			if err == nil || err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
-			return nil, err
+			return nil, false, err
 		}
 		if end := headerEnd(header); end >= 0 {
-			return header[:end], nil
+			return header[:end], true, nil
 		}
 		if n < chunk || n == maxHeader {
-			return header, nil
+			return header, false, nil
 		}
 	}
 }

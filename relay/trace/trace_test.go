@@ -139,3 +139,36 @@ func BenchmarkStrip(b *testing.B) {
 		}
 	}
 }
+
+// TestStripAt: whoever reads in pieces, from anywhere, reads what goes out.
+func TestStripAt(t *testing.T) {
+	const forged = "Authentication-Results: mx2.example.test; dkim=pass\r\n"
+	msg := forged + "A: 1\r\n" + forged + forged + "B: 2\r\n\r\n" + strings.Repeat("body\r\n", 50)
+	want := strip(t, 0, msg)
+	r, n, err := StripAt(strings.NewReader(msg), 0, int64(len(msg)), us)
+	if err != nil || n != int64(len(want)) {
+		t.Fatalf("%d octets, want %d, %v", n, len(want), err)
+	}
+	for off := 0; off <= len(want); off++ {
+		for _, length := range []int{0, 1, 7, len(want)} {
+			b := make([]byte, length)
+			got, err := r.ReadAt(b, int64(off))
+			end := min(off+length, len(want))
+			if string(b[:got]) != want[off:end] || (err == io.EOF) != (off+length > len(want)) {
+				t.Fatalf("%d octets from %d: %q, %v", length, off, b[:got], err)
+			}
+		}
+	}
+	whole := strings.NewReader(strings.ReplaceAll(msg, forged, ""))
+	if r, n, _ := StripAt(whole, 0, whole.Size(), us); r != io.ReaderAt(whole) || n != whole.Size() {
+		t.Error("a message that nothing is taken from isn't itself")
+	}
+	long := msg + strings.Repeat("body\r\n", 5000)
+	cut, n, err := StripAt(strings.NewReader(long[:len(long)-10]), 0, int64(len(long)), us)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(io.NewSectionReader(cut, 0, n)); err == nil {
+		t.Error("a message shorter than it should be is no error")
+	}
+}
