@@ -66,6 +66,9 @@ func targetID(t smtpc.Target) string {
 	if t.XForward {
 		id += "/xforward"
 	}
+	for _, p := range t.Trusted {
+		id += "/trusts " + p.String()
+	}
 	if t.TLS.ServerName != "" {
 		id += "/" + t.TLS.ServerName
 	}

@@ -199,7 +199,7 @@ func healthDomains(c *config.Config) ([]health.Domain, error) {
 				return nil, admin.Errorf(admin.KindUsage, "name a file with PEM certificates", "tls_ca of %s: %s has no certificate in it", d.Name, d.TLSCA)
 			}
 		}
-		one := health.Domain{Name: d.Name, TLS: policy, XClient: d.Origin == "xclient", XForward: d.Origin == "xforward", Interval: d.ProbeInterval.Std()}
+		one := health.Domain{Name: d.Name, TLS: policy, XClient: d.Origin == "xclient", XForward: d.Origin == "xforward", Trusted: d.TrustedNets, Interval: d.ProbeInterval.Std()}
 		for _, p := range d.Primaries {
 			one.Primary = append(one.Primary, p.Address())
 		}

@@ -11,6 +11,7 @@
 package config
 
 import (
+	"net/netip"
 	"time"
 
 	"restante/relay/smtpd"
@@ -145,6 +146,7 @@ type Domain struct {
 	TLSFingerprints []string   `toml:"tls_fingerprints" check:"fingerprint"`
 	TLSName         string     `toml:"tls_name"`
 	Origin          string     `toml:"origin" enum:"xclient,xforward,none"`
+	Trusted         []string   `toml:"trusted"`
 	LearnedServer   string     `toml:"learned_server"`
 	LearnedCA       string     `toml:"learned_ca"`
 	Submission      Submission `toml:"submission"`
@@ -152,6 +154,8 @@ type Domain struct {
 
 	// Primaries is Primary, parsed.
 	Primaries []Primary `toml:"-"`
+	// TrustedNets is Trusted, parsed, in order.
+	TrustedNets []netip.Prefix `toml:"-"`
 }
 
 // Primary is one entry of a domain's primary list.

@@ -181,6 +181,7 @@ func (d *decoder) domain(c *Config, i int, seen map[string]int) {
 		d.bad(key+".tls", `write tls = "required", or leave out tls_ca, tls_fingerprints and tls_name`, "there is no TLS to check")
 	}
 	d.mustExist(key+".tls_ca", dom.TLSCA, "write the path of a file with PEM certificates")
+	d.origin(key, dom)
 	d.learned(key, dom)
 	d.submission(key+".submission", &dom.Submission)
 }
