@@ -1,0 +1,236 @@
+package scan
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"restante/relay/reply"
+	"restante/spool"
+)
+
+// Rspamd is how rspamd is asked. There is none while URL is empty.
+type Rspamd struct {
+	Filter
+	URL      string // "http://127.0.0.1:11333", "https://...", "unix:/run/rspamd/worker.sock": a normal worker, a controller or a proxy in self-scan mode
+	Password string // of a controller; "": none
+	RootCAs  *x509.CertPool
+	// Actions say what becomes of a message by rspamd's action ("reject", "add header", ...); what isn't there is as in DefaultActions.
+	Actions map[string]Action
+}
+
+// DefaultActions are what is done for each action of rspamd. "greylist" alone means that it might be greylisted, if a
+// module for that were on; when it is, rspamd says "soft reject". "discard" would lose mail silently.
+func DefaultActions() map[string]Action {
+	return map[string]Action{
+		"no action": Take, "greylist": Take, "add header": Mark, "rewrite subject": Mark,
+		"soft reject": Defer, "quarantine": Quarantine, "discard": Quarantine, "reject": Refuse,
+	}
+}
+
+// rspamd speaks rspamd's HTTP protocol, https://docs.rspamd.com/developers/protocol/.
+type rspamd struct {
+	client   *http.Client
+	base     string
+	password string
+	actions  map[string]Action
+}
+
+func newRspamd(c Rspamd) (*rspamd, error) {
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: c.Connections, DisableCompression: true}
+	r := &rspamd{client: &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		base: strings.TrimSuffix(c.URL, "/"), password: c.Password, actions: DefaultActions()}
+	switch {
+	case u.Scheme == "unix" && u.Path != "":
+		var d net.Dialer
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", u.Path) }
+		r.base = "http://rspamd"
+	case (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil:
+	default:
+		return nil, fmt.Errorf("%q is no address of it; write http://127.0.0.1:11333 or unix:/run/rspamd/worker.sock", c.URL)
+	}
+	for name, a := range c.Actions {
+		r.actions[name] = a
+	}
+	return r, nil
+}
+
+func (r *rspamd) close() { r.client.CloseIdleConnections() }
+
+// answer is what /checkv2 says.
+type answer struct {
+	Error    string            `json:"error"`
+	Action   string            `json:"action"`
+	Score    float64           `json:"score"`
+	Required float64           `json:"required_score"`
+	Messages map[string]any    `json:"messages"`
+	Symbols  map[string]symbol `json:"symbols"`
+}
+
+type symbol struct {
+	Score float64 `json:"score"`
+}
+
+func (r *rspamd) ask(ctx context.Context, m *Message) (finding, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.base+"/checkv2", io.NewSectionReader(m.Body, 0, m.Size))
+	if err != nil {
+		return finding{}, err
+	}
+	req.ContentLength = m.Size
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(m.Body, 0, m.Size)), nil } // a stale connection
+	r.about(req.Header, m)
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return finding{}, brief(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return finding{}, fmt.Errorf("reading the answer: %w", brief(err))
+	}
+	if len(raw) > maxAnswer {
+		return finding{}, fmt.Errorf("the answer has more than %d octets", maxAnswer)
+	}
+	var a answer
+	decodeErr := json.Unmarshal(raw, &a)
+	switch {
+	case resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusUnauthorized:
+		return finding{}, fmt.Errorf("it wants another password (HTTP %d)", resp.StatusCode)
+	case resp.StatusCode == http.StatusRequestEntityTooLarge:
+		return finding{}, errTooBig
+	case resp.StatusCode != http.StatusOK:
+		return finding{}, fmt.Errorf("HTTP %d: %s", resp.StatusCode, short(cmp.Or(a.Error, string(raw))))
+	case decodeErr != nil:
+		return finding{}, fmt.Errorf("the answer is no JSON of rspamd: %w", decodeErr)
+	case a.Error != "":
+		return finding{}, errors.New(short(a.Error))
+	case a.Action == "":
+		return finding{}, errors.New("the answer names no action: is this a worker of rspamd?")
+	}
+	return r.judge(&a), nil
+}
+
+// about tells rspamd what it can't see in the message.
+func (r *rspamd) about(h http.Header, m *Message) {
+	put := func(key, value string) {
+		if value != "" && !strings.ContainsFunc(value, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+			h[key] = append(h[key], value)
+		}
+	}
+	put("Queue-Id", m.ID)
+	put("From", cmp.Or(m.From, "<>"))
+	for _, a := range m.Rcpts[:min(len(m.Rcpts), maxRcpts)] {
+		put("Rcpt", a)
+	}
+	put("IP", m.Client.Addr)
+	put("Helo", m.Client.Helo)
+	if m.Client.Addr != "" {
+		put("Hostname", cmp.Or(m.Client.Name, "unknown"))
+	}
+	if version, cipher, ok := strings.Cut(m.Client.TLS, " "); ok {
+		put("TLS-Version", version)
+		put("TLS-Cipher", cipher)
+	}
+	put("User", m.Account)
+	put("Password", r.password)
+	put("User-Agent", "restante")
+}
+
+// judge makes a finding of rspamd's answer.
+func (r *rspamd) judge(a *answer) finding {
+	act, known := r.actions[a.Action]
+	if !known { // an action of the admin's own: it was worth saying
+		act = Mark
+	}
+	if math.IsNaN(a.Score) || math.IsInf(a.Score, 0) {
+		a.Score = 0
+	}
+	f := finding{action: act, score: a.Score, wanted: a.Required, verdict: short(a.Action), spam: act != Take, symbols: tests(a.Symbols)}
+	if act == Take {
+		return f
+	}
+	f.reason = fmt.Sprintf("%s, score %.2f of %.2f", short(a.Action), a.Score, a.Required)
+	if len(f.symbols) > 0 {
+		f.reason += " (" + strings.Join(f.symbols, ", ") + ")"
+	}
+	said, _ := a.Messages["smtp_message"].(string)
+	switch act {
+	case Refuse:
+		f.reply = refusal("%s", cmp.Or(short(said), "Message refused as spam"))
+	case Defer:
+		f.reply = reply.New(451, reply.Enhanced{4, 7, 1}, "%s", cmp.Or(short(said), "Try again later"))
+	}
+	return f
+}
+
+// tests names the symbols that count, the weightiest first.
+func tests(all map[string]symbol) []string {
+	var names []string
+	for name := range all {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(math.Abs(all[b].Score), math.Abs(all[a].Score)), strings.Compare(a, b))
+	})
+	names = names[:min(len(names), maxTests)]
+	for i, n := range names {
+		names[i] = short(n)
+	}
+	return names
+}
+
+func (r *rspamd) look(ctx context.Context) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+"/ping", nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return "", brief(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 16))
+	if err != nil {
+		return "", brief(err)
+	}
+	if resp.StatusCode != http.StatusOK || strings.TrimSpace(string(text)) != "pong" {
+		return "", fmt.Errorf("it doesn't answer a ping as rspamd does (HTTP %d)", resp.StatusCode)
+	}
+	return spool.Printable(short(resp.Header.Get("Server"))), nil
+}
+
+// brief leaves out the URL that net/http puts before its errors.
+func brief(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// short makes a filter's words fit for one line of a reply or log.
+func short(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+	return s[:min(len(s), maxText)]
+}
