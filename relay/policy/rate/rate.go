@@ -1,0 +1,250 @@
+// Package rate bounds how often one client may connect, send and ask for people who aren't there.
+//
+// Each thing is counted twice: for the address (an IPv4 address, an IPv6 /64, which is one host's as a rule) and for the network
+// around it (/24, /48), which may do some times more. A count is a bucket that leaks evenly (GCRA): as much as is allowed in
+// the period may come at once, then it goes on at that rate. Whoever is refused too many recipients in an hour is
+// harvesting addresses, and is banned for some minutes.
+//
+// Private and loopback addresses, and those of named networks, aren't counted: no stranger has one, unless something
+// hides the strangers behind it, and then all of them would be counted as one.
+//
+// What is counted is this node's alone, in memory, and bounded: with more than maxCounted clients at a time the counts
+// of some are forgotten, bans last.
+package rate
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// maxCounted is how many addresses and networks are counted at a time; each takes about 150 octets.
+const maxCounted = 200_000
+
+// Pair is a limit of an address and of a network.
+type Pair struct{ Address, Network int } // 0: none
+
+// Limits are the rates; the zero Limits allow everything.
+type Limits struct {
+	Connections Pair          // a minute
+	Messages    Pair          // a minute: transactions begun
+	Refused     Pair          // an hour: recipients refused, as long as it is the address that is wrong
+	Ban         time.Duration // for who has too many recipients refused
+	Exempt      []netip.Prefix
+}
+
+// DefaultLimits are generous: a busy sender's servers and a newsletter stay far below.
+func DefaultLimits() Limits {
+	return Limits{
+		Connections: Pair{Address: 300, Network: 1500},
+		Messages:    Pair{Address: 600, Network: 3000},
+		Refused:     Pair{Address: 100, Network: 500},
+		Ban:         15 * time.Minute,
+	}
+}
+
+// Kinds of what is counted, as they stand in metrics.
+const (
+	Connections = "connections"
+	Messages    = "messages"
+	Refused     = "refused_recipients"
+	Banned      = "banned"
+)
+
+// Over says that a client has done something too often. The zero Over means that it hasn't.
+type Over struct {
+	Kind  string       // Connections, Messages, Refused, Banned
+	Who   netip.Prefix // the address or network
+	Limit int          // what it may do
+	Again time.Duration
+}
+
+// IsZero reports that nothing is over.
+func (o Over) IsZero() bool { return o.Kind == "" }
+
+// Error makes an Over the cause of a reply, for the log.
+func (o Over) Error() string {
+	switch o.Kind {
+	case Banned:
+		return fmt.Sprintf("%s is banned for %s: too many of its recipients were refused", o.Who, o.Again.Round(time.Second))
+	case Refused:
+		return fmt.Sprintf("%s has had more than %d recipients refused in an hour", o.Who, o.Limit)
+	}
+	return fmt.Sprintf("%s has more than %d %s a minute", o.Who, o.Limit, o.Kind)
+}
+
+// Table counts. Safe for concurrent use; a nil Table allows everything.
+type Table struct {
+	now func() time.Time
+
+	mu     sync.Mutex
+	limits Limits
+	counts map[netip.Prefix]*count
+	max    int
+}
+
+// count is what one address or network has done: for each kind the time at which its bucket is empty again.
+type count struct {
+	connections, messages, refused time.Time
+	banned                         time.Time
+}
+
+// New returns a table. now is the clock; nil: the machine's.
+func New(l Limits, now func() time.Time) *Table {
+	if now == nil {
+		now = time.Now
+	}
+	return &Table{now: now, limits: l, counts: map[netip.Prefix]*count{}, max: maxCounted}
+}
+
+// SetLimits changes the limits. What was counted stays.
+func (t *Table) SetLimits(l Limits) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.limits = l
+}
+
+// Exempt reports that a client isn't counted.
+func (t *Table) Exempt(a netip.Addr) bool {
+	if t == nil {
+		return true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.exempt(a.Unmap().WithZone(""))
+}
+
+func (t *Table) exempt(a netip.Addr) bool {
+	if !a.IsValid() || !a.IsGlobalUnicast() || a.IsPrivate() {
+		return true
+	}
+	for _, p := range t.limits.Exempt {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// Connect counts a connection. One that is over isn't counted: who comes at ten times the rate gets in at the rate.
+func (t *Table) Connect(a netip.Addr) Over {
+	return t.count(a, Connections, time.Minute, func(l *Limits) Pair { return l.Connections }, func(c *count) *time.Time { return &c.connections })
+}
+
+// Message counts a transaction.
+func (t *Table) Message(a netip.Addr) Over {
+	return t.count(a, Messages, time.Minute, func(l *Limits) Pair { return l.Messages }, func(c *count) *time.Time { return &c.messages })
+}
+
+// Refused counts a refused recipient. Who is over is banned from now on.
+func (t *Table) Refused(a netip.Addr) Over {
+	return t.count(a, Refused, time.Hour, func(l *Limits) Pair { return l.Refused }, func(c *count) *time.Time { return &c.refused })
+}
+
+// Banned reports that a client is banned.
+func (t *Table) Banned(a netip.Addr) Over {
+	return t.count(a, Banned, 0, func(*Limits) Pair { return Pair{} }, nil)
+}
+
+// count looks whether a client is banned, and then counts what it does once.
+func (t *Table) count(a netip.Addr, kind string, period time.Duration, limit func(*Limits) Pair, bucket func(*count) *time.Time) Over {
+	a = a.Unmap().WithZone("")
+	if t == nil {
+		return Over{}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.exempt(a) {
+		return Over{}
+	}
+	now := t.now()
+	who := [2]netip.Prefix{Address(a), Network(a)}
+	for _, p := range who {
+		if c := t.counts[p]; c != nil && now.Before(c.banned) {
+			return Over{Kind: Banned, Who: p, Again: c.banned.Sub(now)}
+		}
+	}
+	if bucket == nil {
+		return Over{}
+	}
+	pair := limit(&t.limits)
+	limits := [2]int{pair.Address, pair.Network}
+	var next [2]time.Time // of the buckets, if nothing is over
+	for i, p := range who {
+		if limits[i] <= 0 {
+			continue
+		}
+		step := period / time.Duration(limits[i])
+		at := now
+		if c := t.counts[p]; c != nil && bucket(c).After(now) {
+			at = *bucket(c)
+		}
+		if over := at.Add(step).Sub(now) - period; over > 0 {
+			if kind == Refused && t.limits.Ban > 0 {
+				t.get(p, now).banned = now.Add(t.limits.Ban)
+			}
+			return Over{Kind: kind, Who: p, Limit: limits[i], Again: over}
+		}
+		next[i] = at.Add(step)
+	}
+	for i, p := range who {
+		if limits[i] > 0 {
+			*bucket(t.get(p, now)) = next[i]
+		}
+	}
+	return Over{}
+}
+
+// get returns the count of an address or network, making room for it if need be. The caller holds mu.
+func (t *Table) get(p netip.Prefix, now time.Time) *count {
+	if c := t.counts[p]; c != nil {
+		return c
+	}
+	if len(t.counts) >= t.max {
+		t.sweep(now)
+	}
+	c := &count{}
+	t.counts[p] = c
+	return c
+}
+
+// sweep forgets what counts nothing any more, and some of the rest if that isn't enough: a tenth, so that this comes seldom.
+// Bans go last, and only when nothing else is left.
+func (t *Table) sweep(now time.Time) {
+	for p, c := range t.counts {
+		if !c.connections.After(now) && !c.messages.After(now) && !c.refused.After(now) && !c.banned.After(now) {
+			delete(t.counts, p)
+		}
+	}
+	for _, bans := range []bool{false, true} {
+		for p, c := range t.counts { // in no order
+			if len(t.counts) <= t.max*9/10 {
+				return
+			}
+			if bans || !c.banned.After(now) {
+				delete(t.counts, p)
+			}
+		}
+	}
+}
+
+// Address is what counts as one address: an IPv4 address, or an IPv6 /64, which belongs to one host as a rule. What is no
+// address is the zero Prefix.
+func Address(a netip.Addr) netip.Prefix { return prefix(a, 32, 64) }
+
+// Network is what counts as the network of an address.
+func Network(a netip.Addr) netip.Prefix { return prefix(a, 24, 48) }
+
+func prefix(a netip.Addr, four, six int) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := four
+	if a.Is6() {
+		bits = six
+	}
+	p, err := a.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{} // no IP address at all: all of those are one
+	}
+	return p
+}
