@@ -28,7 +28,7 @@ type Server struct {
 // DANE is what DNS says of a server's certificate (RFC 7672).
 type DANE struct {
 	Base    string   // the name that the records are for, and that the server is asked for (SNI)
-	Names   []string // that a certificate of a DANE-TA record may carry: Base first (RFC 7672 3.2.2)
+	Names   []string // that a certificate of a DANE-TA record may carry, Base first (RFC 7672 3.2.2)
 	Records []TLSA   // verified; empty: the server has none
 }
 
@@ -78,6 +78,9 @@ func (r *Resolver) dane(ctx context.Context, s Server) (DANE, error) {
 			return DANE{}, err
 		}
 		if secure && len(records) > 0 {
+			if base != host && s.Domain == "" {
+				more = []string{host} // the next hop itself, before its alias was followed
+			}
 			return DANE{Base: base, Names: append([]string{base}, more...), Records: records}, nil
 		}
 	}
