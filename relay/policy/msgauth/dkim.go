@@ -4,6 +4,9 @@ import (
 	"context"
 	"io"
 	"net"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/emersion/go-msgauth/dkim"
@@ -26,6 +29,7 @@ func (j *Judge) dkim(ctx context.Context, h *header, body io.ReaderAt, size int6
 		return out
 	}
 	r := &until{ctx: ctx, r: io.NewSectionReader(body, 0, size)}
+	var strict strictKeys
 	found, err := dkim.VerifyWithOptions(r, &dkim.VerifyOptions{
 		MaxVerifications: maxSignatures,
 		LookupTXT: func(name string) ([]string, error) {
@@ -33,6 +37,7 @@ func (j *Judge) dkim(ctx context.Context, h *header, body io.ReaderAt, size int6
 			if e, ok := err.(*net.DNSError); err != nil && (!ok || !e.IsNotFound) {
 				return nil, &net.DNSError{Err: err.Error(), Name: name, IsTemporary: true} // or it would count as permanent
 			}
+			strict.note(name, txt)
 			return txt, err
 		},
 	})
@@ -49,6 +54,8 @@ func (j *Judge) dkim(ctx context.Context, h *header, body io.ReaderAt, size int6
 		case found[i].Err == nil && aLabels(found[i].Domain) != s.Domain:
 			// The verifier has found other fields than we (white space around a name is enough): its result is of another one.
 			s.Result, s.Reason = PermError, "the header can be read in two ways"
+		case found[i].Err == nil && strict.refuses(h.tags[i]):
+			s.Result, s.Reason = PermError, "the key is for d= alone, and i= is below it"
 		case found[i].Err == nil:
 			s.Result = Pass
 		default:
@@ -59,13 +66,33 @@ func (j *Judge) dkim(ctx context.Context, h *header, body io.ReaderAt, size int6
 }
 
 func resultOf(err error) Result {
-	switch {
+	switch text := err.Error(); {
 	case dkim.IsTempFail(err):
 		return TempError
+	case strings.Contains(text, "body length"): // what stands behind l= octets is anybody's (RFC 6376 8.2)
+		return Policy
+	case strings.Contains(text, "expired"):
+		return Fail
 	case dkim.IsPermFail(err):
 		return PermError
 	}
 	return Fail
+}
+
+// strictKeys are the names of keys whose flag "s" wants i= to be of the domain d= itself (RFC 6376 3.6.1), which
+// the verifier doesn't look at.
+type strictKeys struct{ sync.Map }
+
+func (k *strictKeys) note(name string, txt []string) {
+	if len(txt) == 1 && slices.Contains(strings.Split(tagsOf(txt[0])["t"], ":"), "s") {
+		k.Store(name, true)
+	}
+}
+
+func (k *strictKeys) refuses(tags map[string]string) bool {
+	_, strict := k.Load(tags["s"] + "._domainkey." + tags["d"])
+	i := tags["i"]
+	return strict && i != "" && !strings.EqualFold(i[strings.LastIndexByte(i, '@')+1:], tags["d"])
 }
 
 // until ends when ctx does, without an error: the verifier leaks what waits for an input that fails.

@@ -23,15 +23,49 @@ type record struct {
 
 var errTemporary = errors.New("DNS gave no answer")
 
-// dmarc finds the policy of the author's domain and whether something that passed is aligned with it.
+// dmarc finds the policy of the author's domain and whether something that passed is aligned with it. Of several authors
+// the one counts that speaks most against the message.
 func (j *Judge) dmarc(ctx context.Context, h *header, v *Verdict) DMARC {
-	from, why := h.author()
-	if from == "" {
-		return DMARC{Result: PermError, Reason: why}
+	domains, why := h.authors()
+	w := walks{}
+	worst := DMARC{Result: PermError, Reason: why}
+	for i, from := range domains {
+		d := j.author(ctx, w, from, v)
+		if why != "" && d.against() <= against(PermError, "") {
+			d = DMARC{Result: PermError, From: from, Reason: why}
+		}
+		if i == 0 || d.against() > worst.against() {
+			worst = d
+		}
 	}
+	return worst
+}
+
+// against orders outcomes by how much they speak against a message.
+func (d *DMARC) against() int { return against(d.Result, d.Policy) }
+
+func against(r Result, policy string) int {
+	switch {
+	case r == Fail && policy == "reject":
+		return 6
+	case r == Fail && policy == "quarantine":
+		return 5
+	case r == TempError:
+		return 4
+	case r == PermError:
+		return 3
+	case r == Fail:
+		return 2
+	case r == None:
+		return 1
+	}
+	return 0
+}
+
+// author judges for one author's domain.
+func (j *Judge) author(ctx context.Context, w walks, from string, v *Verdict) DMARC {
 	d := DMARC{From: from}
-	walks := walks{}
-	records, err := j.walk(ctx, walks, from)
+	records, err := j.walk(ctx, w, from)
 	if err != nil {
 		d.Result, d.Reason = TempError, err.Error()
 		return d
@@ -42,12 +76,12 @@ func (j *Judge) dmarc(ctx context.Context, h *header, v *Verdict) DMARC {
 		d.Result = None
 		return d
 	}
-	d.Record = r.domain
+	d.Record, d.Wanted = r.domain, r.p
 	if d.Policy, err = j.policy(ctx, r, from); err != nil {
 		d.Result, d.Reason = TempError, err.Error()
 		return d
 	}
-	aligned, temporary := j.aligned(ctx, walks, r, from, org, v)
+	aligned, temporary := j.aligned(ctx, w, r, from, org, v)
 	switch {
 	case aligned:
 		d.Result = Pass

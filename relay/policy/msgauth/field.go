@@ -36,7 +36,8 @@ func (j *Judge) Field(v *Verdict) []byte {
 	for _, s := range v.DKIM {
 		add("dkim", s.Result, s.Reason, "header.d", s.Domain, "header.s", s.Selector, "header.a", s.Algorithm, "header.b", s.Tag)
 	}
-	add("dmarc", v.DMARC.Result, v.DMARC.Reason, "header.from", v.DMARC.From, "policy.published-domain-policy", v.DMARC.Policy)
+	add("dmarc", v.DMARC.Result, v.DMARC.Reason, "header.from", v.DMARC.From, "polrec.p", v.DMARC.Wanted,
+		"polrec.domain", v.DMARC.Record, "policy.published-domain-policy", v.DMARC.Policy)
 	b.WriteString("\r\n")
 	return []byte(b.String())
 }

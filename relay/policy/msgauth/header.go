@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/mail"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -14,45 +15,38 @@ import (
 
 // header is what is read of a message's header.
 type header struct {
-	size   int64    // octets up to and with the empty line; 0 when it has none within maxHeader
-	from   []string // values of From
-	tags   []map[string]string
-	signed bool   // it has a DKIM-Signature
-	refuse string // why DKIM is not verified, "" when it is
+	from     []string // values of From
+	tags     []map[string]string
+	signed   int    // DKIM-Signature fields
+	indirect bool   // see Verdict
+	broken   string // why nobody can be said to be its author, "" when somebody can
+	refuse   string // why DKIM is not verified, "" when it is
 }
 
 func readHeader(r io.ReaderAt, size int64) *header {
 	h := &header{}
-	b := make([]byte, min(size, maxHeader))
-	n, err := r.ReadAt(b, 0)
-	if err != nil && err != io.EOF {
-		h.refuse = "the message could not be read"
+	b, whole, err := trace.Header(r, 0, size)
+	switch {
+	case err != nil:
+		h.broken, h.refuse = "the message could not be read", "the message could not be read"
 		return h
+	case !whole && int64(len(b)) < size:
+		h.broken = "the header has no end" // what stands behind may be another From
 	}
-	b = b[:n]
-	if i := bytes.Index(b, []byte("\r\n\r\n")); i >= 0 {
-		b = b[:i+2]
-		h.size = int64(i + 4)
-	} else if size > maxHeader {
+	if len(b) > maxHeader {
 		h.refuse = "the header is larger than is verified"
 	}
 	fields := 0
 	for at := 0; at < len(b); fields++ {
 		end := trace.FieldEnd(b, at)
-		name, value, _ := bytes.Cut(b[at:end], []byte(":"))
+		h.field(b[at:end])
 		at = end
-		switch strings.ToLower(strings.TrimRight(string(name), " \t")) {
-		case "from":
-			h.from = append(h.from, string(value))
-		case "dkim-signature":
-			h.signed = true
-			if len(h.tags) < maxSignatures {
-				h.tags = append(h.tags, tagsOf(string(value)))
-			}
-		}
 	}
-	if fields > maxFields {
+	switch {
+	case fields > maxFields:
 		h.refuse = "the header has more fields than are verified"
+	case bytes.Count(b, []byte("\n")) > maxLines:
+		h.refuse = "the header has more lines than are verified"
 	}
 	for _, t := range h.tags {
 		if strings.Count(t["h"], ":") >= maxSigned {
@@ -60,6 +54,33 @@ func readHeader(r io.ReaderAt, size int64) *header {
 		}
 	}
 	return h
+}
+
+// unverified reports signatures that aren't looked at.
+func (h *header) unverified() bool {
+	return h.signed > len(h.tags) || h.signed > 0 && h.refuse != ""
+}
+
+// longestName is that of the fields that are read.
+const longestName = len("dkim-signature")
+
+func (h *header) field(f []byte) {
+	name, value, _ := bytes.Cut(f, []byte(":"))
+	name = bytes.TrimRight(name, " \t")
+	if len(name) > longestName {
+		return
+	}
+	switch strings.ToLower(string(name)) {
+	case "from":
+		h.from = append(h.from, string(value))
+	case "dkim-signature":
+		h.signed++
+		if len(h.tags) < maxSignatures {
+			h.tags = append(h.tags, tagsOf(string(value[:min(len(value), maxHeader)])))
+		}
+	case "list-id", "list-post", "arc-seal":
+		h.indirect = true
+	}
 }
 
 // tagsOf reads a tag list (RFC 6376 3.2), white space gone; of what stands twice the first counts.
@@ -75,31 +96,45 @@ func tagsOf(s string) map[string]string {
 	return tags
 }
 
-// author returns the domain of the author in A-labels, and why there is none. A message with several authors of different
-// domains, with no From or with two is not one that a record can speak for (RFC 9989 11.5, RFC 5322 3.6).
-func (h *header) author() (domain, why string) {
-	switch len(h.from) {
-	case 0:
-		return "", "no From field"
-	case 1:
-	default:
-		return "", "more than one From field"
+// authors returns the domains of the authors in A-labels, each once, and why no single field names them. Several domains
+// are each asked what they want (RFC 9989 11.5); of a message with no From or with two (RFC 5322 3.6) nobody can say who is
+// shown as its author, so that it never passes, but it may fail.
+func (h *header) authors() (domains []string, why string) {
+	switch {
+	case len(h.from) == 0:
+		why = "no From field"
+	case len(h.from) > 1:
+		why = "more than one From field"
 	}
-	for _, addr := range addresses(h.from[0]) {
-		at := strings.LastIndexByte(addr, '@')
-		d, err := mailaddr.ParseDomain(addr[at+1:])
-		if at < 0 || err != nil || strings.HasPrefix(d, "[") {
-			return "", "an address in From can't be read"
+	for _, from := range h.from {
+		if len(domains) > maxAuthors {
+			break
 		}
-		if domain != "" && d != domain {
-			return "", "From names several domains"
+		if len(from) > maxFrom {
+			why = "From is longer than is read"
+			continue
 		}
-		domain = d
+		for _, addr := range addresses(from) {
+			at := strings.LastIndexByte(addr, '@')
+			d, err := mailaddr.ParseDomain(addr[at+1:])
+			switch {
+			case at < 0 || err != nil || strings.HasPrefix(d, "["):
+				why = "an address in From can't be read"
+			case !slices.Contains(domains, d):
+				domains = append(domains, d)
+			}
+		}
 	}
-	if domain == "" {
-		return "", "no address in From can be read"
+	if len(domains) > maxAuthors {
+		domains, why = domains[:maxAuthors], "From names more domains than are asked"
 	}
-	return domain, ""
+	if len(domains) == 0 && why == "" {
+		why = "no address in From can be read"
+	}
+	if h.broken != "" {
+		why = h.broken
+	}
+	return domains, why
 }
 
 // addresses reads the addresses of a From field, in the form that real mail has too.

@@ -1,15 +1,17 @@
 // Package msgauth judges at receipt who a message is from: SPF (RFC 7208), DKIM (RFC 6376) and DMARC
-// (RFC 9989). It judges when the message is kept, since only then is the client's address known; the
+// (RFC 9989). It judges inside the session, since only then is the client's address known; the
 // verdicts go into the entry and, as one Authentication-Results field (RFC 8601), before the message.
 //
-// Nothing is refused here: a verdict is a fact, what follows from it is for others to decide. What can't be
-// known (DNS that fails, time that runs out) is temperror and never more than Options.Timeout of a sender's wait.
+// Nothing is refused here: a verdict is a fact, what follows from it is for others to decide (package policy). What can't be
+// known (DNS that fails, time that runs out) is temperror; SPF takes Options.Timeout of a sender's wait at most, and
+// the message as much again.
 //
 // # What it costs
 //
-// Parsing DKIM is quadratic in the number of fields, so a header over maxHeader, with more than maxFields fields or with
-// a signature over more than maxSigned names is not verified and says so ("policy"). At most maxSignatures
-// are looked at. SPF has the limits of RFC 7208 4.6.4, DMARC's tree walk eight questions a domain (RFC 9989 4.10).
+// Parsing DKIM is quadratic in the number of fields and of their lines, so a header over maxHeader, with more than maxFields
+// fields or maxLines lines, or with a signature over more than maxSigned names is not verified and says so ("policy"). At
+// most maxSignatures are looked at, and maxAuthors domains of From. SPF has the limits of RFC 7208 4.6.4, DMARC's tree walk
+// eight questions a domain (RFC 9989 4.10). Messages made to be slow take a few milliseconds (TestHeaderBombs).
 //
 // # What isn't judged
 //
@@ -23,6 +25,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"restante/spool"
@@ -32,11 +35,14 @@ import (
 const (
 	maxHeader     = 64 << 10 // octets
 	maxFields     = 500
+	maxLines      = 1500
 	maxSignatures = 5
 	maxSigned     = 200 // names in h=
+	maxAuthors    = 5   // domains of From
+	maxFrom       = 8 << 10
 )
 
-// DefaultTimeout bounds the judgement of one message.
+// DefaultTimeout bounds what is asked of DNS for one sender, and for one message.
 const DefaultTimeout = 5 * time.Second
 
 // Resolver asks DNS; *dns.Resolver is one. Errors are *net.DNSError.
@@ -87,6 +93,10 @@ type Verdict struct {
 	DKIM   []Signature // as they stand in the header, at most maxSignatures
 	DMARC  DMARC
 	Judged bool // false: there was nothing to judge by
+	// Indirect reports fields of a mailing list (RFC 2919, RFC 2369) or of a forwarder that seals what it saw (RFC 8617), or
+	// signatures that weren't verified for what they would cost. Such mail may be the author's though nothing shows it;
+	// anybody can write those fields, too.
+	Indirect bool
 }
 
 // SPF is the outcome of one check (RFC 7208).
@@ -109,36 +119,98 @@ type Signature struct {
 // DMARC is the outcome for the author's domain (RFC 9989).
 type DMARC struct {
 	Result Result // "" when it wasn't checked
-	From   string // the author's domain
+	From   string // the author's domain; of several that which speaks most against the message
 	Policy string // none, quarantine or reject, as it applies to this message; "" without a record
 	Record string // the domain whose record it was
+	Wanted string // p= of that record
 	Reason string
 }
 
-// Judge judges a message of size octets from a client with a reverse-path (without <>, "" for null). It takes no longer than
-// Options.Timeout; what could not be known by then is temperror.
+// Judge judges a message of size octets from a client with a reverse-path (without <>, "" for null).
 func (j *Judge) Judge(ctx context.Context, c spool.Client, from string, body io.ReaderAt, size int64) Verdict {
-	ctx, cancel := context.WithTimeout(ctx, j.o.Timeout)
-	defer cancel()
-	v := Verdict{Client: c, From: from}
-	header := readHeader(body, size)
+	check := j.Begin(c, from)
+	defer check.Close()
+	return check.Message(ctx, body, size)
+}
+
+// Check is the judgement of one transaction: first of who the client speaks for, then of what it brought.
+type Check struct {
+	j       *Judge
+	client  spool.Client
+	from    string
+	ip      netip.Addr
+	outside bool
+
+	start  sync.Once
+	cancel context.CancelFunc
+	done   chan struct{} // path and helo are known
+	path   SPF
+	helo   SPF
+}
+
+// Begin opens the judgement of a client with a reverse-path (without <>, "" for null). DNS isn't asked yet.
+func (j *Judge) Begin(c spool.Client, from string) *Check {
+	k := &Check{j: j, client: c, from: from, done: make(chan struct{}), cancel: func() {}}
 	ip, err := netip.ParseAddr(c.Addr)
-	outside := err == nil && !ours(ip.Unmap())
-	if !outside && !header.signed {
+	k.ip = ip.Unmap().WithZone("")
+	k.outside = err == nil && !ours(k.ip)
+	if !k.outside {
+		close(k.done)
+	}
+	return k
+}
+
+// Outside reports that the client may be a stranger's server: see the package comment.
+func (k *Check) Outside() bool { return k.outside }
+
+// Start asks for SPF without waiting for it.
+func (k *Check) Start() {
+	if !k.outside {
+		return
+	}
+	k.start.Do(func() {
+		var ctx context.Context
+		ctx, k.cancel = context.WithTimeout(context.Background(), k.j.o.Timeout)
+		go func() {
+			defer close(k.done)
+			k.path, k.helo = k.j.spf(ctx, k.ip, k.client.Helo, k.from)
+		}()
+	})
+}
+
+// Sender is SPF of the reverse-path and of HELO; both are empty for a client that isn't outside.
+func (k *Check) Sender(ctx context.Context) (path, helo SPF) {
+	k.Start()
+	select {
+	case <-k.done:
+		return k.path, k.helo
+	case <-ctx.Done(): // the session is gone
+		late := SPF{Result: TempError, Reason: "no answer in time"}
+		return late, late
+	}
+}
+
+// Message judges the message, of size octets.
+func (k *Check) Message(ctx context.Context, body io.ReaderAt, size int64) Verdict {
+	k.Start()
+	h := readHeader(body, size)
+	v := Verdict{Client: k.client, From: k.from, Indirect: h.indirect || h.unverified()}
+	if !k.outside && h.signed == 0 {
 		return v
 	}
 	v.Judged = true
-	spf := make(chan struct{})
-	go func() {
-		defer close(spf)
-		if outside {
-			v.SPF, v.Helo = j.spf(ctx, ip.Unmap(), c.Helo, from)
-		}
-	}()
-	v.DKIM = j.dkim(ctx, header, body, size)
-	<-spf
-	v.DMARC = j.dmarc(ctx, header, &v)
+	short, cancel := context.WithTimeout(ctx, k.j.o.Timeout)
+	defer cancel()
+	v.DKIM = k.j.dkim(short, h, body, size)
+	v.SPF, v.Helo = k.Sender(short)
+	v.DMARC = k.j.dmarc(short, h, &v)
 	return v
+}
+
+// Close ends what is still being asked.
+func (k *Check) Close() {
+	k.start.Do(func() {}) // nothing starts any more
+	k.cancel()
 }
 
 // ours reports addresses that no stranger can have: see the package comment.
