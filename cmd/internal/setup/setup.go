@@ -18,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"restante/dns"
 )
 
 // Result is what came of a check.
@@ -186,6 +188,9 @@ type Resolver interface {
 	LookupMX(ctx context.Context, domain string) ([]*net.MX, error)
 	LookupAddr(ctx context.Context, addr string) ([]string, error)
 	LookupTXT(ctx context.Context, name string) ([]string, error)
+	LookupAlias(ctx context.Context, name string) (string, error) // the target of a CNAME record
+	LookupTLSA(ctx context.Context, name string) (records []dns.TLSA, secure bool, err error)
+	LookupCAA(ctx context.Context, name string) (records []dns.CAA, at string, err error)
 }
 
 // Limits of a run.
@@ -229,12 +234,12 @@ type run struct {
 
 // machine is what is about this machine, in the order in which people mend it.
 func (s *run) machine() []check {
-	return nil
+	return []check{s.nodeState, s.hostname, s.reverse, s.portIn, s.certificate, s.tlsa, s.helo, s.webmail, s.caa, s.smarthost, s.clock, s.disk}
 }
 
 // domain is what is about one domain.
 func (s *run) domain(d Domain) []check {
-	return nil
+	return []check{s.mx(d), s.primary(d), s.recipients(d), s.spf(d), s.dkim(d), s.dmarc(d), s.mtasts(d)}
 }
 
 // trim is a name without its last dot, in lower case.
