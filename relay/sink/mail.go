@@ -56,6 +56,8 @@ func (c *session) mailParams(params []string, path string) string {
 			}
 		case "BODY":
 			ok = c.offers.EightBitMIME
+		case "REQUIRETLS":
+			ok = c.offers.RequireTLS && c.env.TLS
 		case "SMTPUTF8":
 			ok, utf8 = c.offers.SMTPUTF8, true
 		case "RET", "ENVID":

@@ -158,6 +158,9 @@ func (s *Server) tlsConfig() (*tls.Config, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.tls == nil {
+		s.tls = s.o.TLS
+	}
+	if s.tls == nil {
 		cert, err := SelfSigned(s.o.Hostname, "localhost", "127.0.0.1", "::1")
 		if err != nil {
 			return nil, err

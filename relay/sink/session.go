@@ -349,6 +349,7 @@ func (c *session) doHello(verb, arg string) string {
 	add(!o.NoSize && o.Size > 0, fmt.Sprintf("SIZE %d", o.Size))
 	add(o.StartTLS && !c.env.TLS, "STARTTLS")
 	add(true, "ENHANCEDSTATUSCODES")
+	add(o.RequireTLS && c.env.TLS, "REQUIRETLS")
 	add(o.EightBitMIME, "8BITMIME")
 	add(o.DSN, "DSN")
 	add(o.SMTPUTF8, "SMTPUTF8")

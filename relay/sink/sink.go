@@ -7,6 +7,7 @@
 package sink
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"time"
 )
@@ -21,6 +22,7 @@ type Options struct {
 	Keep       bool                             // keep messages in memory, see Messages
 	Strict     bool                             // note what a client does against the protocol, see Violations
 	Implicit   bool                             // TLS from the first octet
+	TLS        *tls.Config                      // default: a certificate of its own making
 	Login      func(user, password string) bool // not nil: AUTH is asked for before MAIL
 	PlainLogin bool                             // passwords in plain are no violation
 	Log        *slog.Logger                     //
@@ -37,12 +39,13 @@ type Offers struct {
 	SMTPUTF8     bool
 	DSN          bool
 	StartTLS     bool
+	RequireTLS   bool // REQUIRETLS (RFC 8689), within TLS
 	XClient      []string
 	XForward     []string
 	Auth         []string // mechanisms, of PLAIN and LOGIN; with Options.Login
 }
 
-// DefaultOffers offers all but XCLIENT and XFORWARD.
+// DefaultOffers offers all but REQUIRETLS, XCLIENT and XFORWARD.
 func DefaultOffers() Offers {
 	return Offers{Pipelining: true, Chunking: true, EightBitMIME: true, SMTPUTF8: true, DSN: true, StartTLS: true}
 }
