@@ -42,7 +42,7 @@ const (
 // Events about recipients (relay/policy/rcpt): Domain is set, Data["source"] names the list or "primary".
 const (
 	RecipientsChanged EventType = "recipients"        // Data: state "exists" or "gone" (the source has no longer such an address), kind, addresses; at most 1,000
-	RecipientsListed  EventType = "recipients-listed" // a full list of the source was taken in; Data: count
+	RecipientsListed  EventType = "recipients-listed" // a full list of the source was taken in; Data: count, and "taken" (RFC 3339) when that was before the event
 )
 
 // BatchDeleted says that retention is about to delete Batch; every pair in it has ended.
@@ -111,5 +111,7 @@ type Pair struct {
 	Host     string    `json:"host,omitempty"`
 	By       string    `json:"by,omitempty"`
 	Changed  time.Time `json:"changed,omitzero"` // of the last event
-	Location Location  `json:"location"`
+	// Quarantine is why it waits for an admin's release, "" when it doesn't: see Entry.Quarantine.
+	Quarantine string   `json:"quarantine,omitempty"`
+	Location   Location `json:"location"`
 }

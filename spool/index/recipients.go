@@ -25,7 +25,8 @@ type RecipientList struct {
 	Domain string
 	Source string
 	Count  int
-	Time   time.Time
+	Taken  time.Time // when it was taken in
+	Time   time.Time // when that was written last
 }
 
 // RecipientsMark is how far Recipients was read. Its zero value is before the first. It is good for this process only.
@@ -115,7 +116,13 @@ func (x *Index) RecipientLists(ctx context.Context) ([]RecipientList, error) {
 	for _, ev := range events {
 		domain, source, _ := strings.Cut(listedKey(&ev), " ")
 		count, _ := ev.Data["count"].(float64)
-		out = append(out, RecipientList{Domain: domain, Source: source, Count: int(count), Time: ev.Time})
+		one := RecipientList{Domain: domain, Source: source, Count: int(count), Taken: ev.Time, Time: ev.Time}
+		if text, ok := ev.Data["taken"].(string); ok {
+			if at, err := time.Parse(time.RFC3339, text); err == nil && at.Before(ev.Time) {
+				one.Taken = at
+			}
+		}
+		out = append(out, one)
 	}
 	return out, nil
 }

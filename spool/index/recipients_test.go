@@ -76,7 +76,7 @@ func TestRecipients(t *testing.T) {
 	listed.Events = []spool.Event{{ID: id, Time: at, Type: spool.RecipientsListed, Domain: "a.test", Data: map[string]any{"source": "file", "count": 2}}}
 	apply(listed)
 	lists, err := x.RecipientLists(ctx)
-	if want := []RecipientList{{Domain: "a.test", Source: "file", Count: 2, Time: at}}; err != nil || cmp.Diff(want, lists) != "" {
+	if want := []RecipientList{{Domain: "a.test", Source: "file", Count: 2, Taken: at, Time: at}}; err != nil || cmp.Diff(want, lists) != "" {
 		t.Errorf("lists %v, %v, want %v", lists, err, want)
 	}
 

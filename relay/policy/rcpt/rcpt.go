@@ -179,14 +179,16 @@ type Recipient struct {
 
 // Freshness is how fresh and complete the lists of a domain are.
 type Freshness struct {
-	Complete bool          `json:"complete"`    // every list that the domain is to have was taken in
-	Known    int           `json:"known"`       // addresses that exist, of all sources
-	At       time.Time     `json:"at,omitzero"` // of the newest full list; zero when there is none
-	Stale    bool          `json:"stale"`       // that is longer ago than MaxAge, or a source fails: nobody is refused
-	CatchAll bool          `json:"catch_all"`   // any address exists, or the primary takes any
-	Sources  []SourceState `json:"sources"`     // by name
-	Wanted   int           `json:"wanted"`      // addresses that wait to be asked of the primary
-	Unknown  string        `json:"unknown"`     // what becomes of unknown recipients once it is complete
+	AliasOf  string        `json:"alias_of,omitempty"` // whose lists these are, "" for its own
+	Complete bool          `json:"complete"`           // every list that the domain is to have was taken in
+	Why      string        `json:"why,omitempty"`      // it is not complete, or is stale
+	Known    int           `json:"known"`              // addresses that exist, of all sources
+	At       time.Time     `json:"at,omitzero"`        // of the newest full list; zero when there is none
+	Stale    bool          `json:"stale"`              // that is longer ago than MaxAge, or a source fails: nobody is refused
+	CatchAll bool          `json:"catch_all"`          // any address exists, or the primary takes any
+	Sources  []SourceState `json:"sources"`            // by name
+	Wanted   int           `json:"wanted"`             // addresses that wait to be asked of the primary
+	Unknown  string        `json:"unknown"`            // what becomes of unknown recipients once it is complete
 }
 
 // SourceState is how one source is.

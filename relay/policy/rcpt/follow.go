@@ -1,0 +1,153 @@
+package rcpt
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"restante/spool/index"
+)
+
+// How the memory is kept in step with the index.
+const (
+	followPause = time.Second      // between two looks
+	listsPause  = 30 * time.Second // between two looks at lists when no address has changed
+)
+
+// Run follows the index and asks the primaries (call-ahead) until ctx ends.
+func (d *Directory) Run(ctx context.Context) error {
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	if d.o.Primaries != nil {
+		tasks.Go(func() { d.ahead(ctx) })
+	}
+	if d.o.Index == nil {
+		<-ctx.Done()
+		return nil
+	}
+	failing := false
+	for {
+		changed := d.o.Index.Changed()
+		err := d.follow(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && !failing:
+			d.log.Warn("what changed of recipients can't be read from the index; what was known before counts", "error", err)
+		}
+		failing = err != nil
+		timer := time.NewTimer(followPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+		if failing {
+			continue
+		}
+		timer.Reset(listsPause)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// follow takes in what has changed in the index.
+func (d *Directory) follow(ctx context.Context) error {
+	if d.o.Index == nil {
+		return nil
+	}
+	d.mu.RLock()
+	mark := d.mark
+	d.mu.RUnlock()
+	var changed []index.Recipient
+	next, err := d.o.Index.Recipients(ctx, mark, func(r index.Recipient) error {
+		changed = append(changed, r)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	now := d.now()
+	if next == mark && now.Sub(d.listsAt) < listsPause && !d.listsAt.IsZero() {
+		return nil
+	}
+	lists, err := d.o.Index.RecipientLists(ctx)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if next.Reset != mark.Reset {
+		d.forgetLocked()
+	}
+	for i := range changed {
+		d.changedLocked(&changed[i], now)
+	}
+	for _, l := range lists {
+		d.listedLocked(l)
+	}
+	d.mark, d.listsAt = next, now
+	d.measureLocked()
+	return nil
+}
+
+// forgetLocked drops what was read from an index that was emptied. What the configuration says stays.
+func (d *Directory) forgetLocked() {
+	for _, b := range d.books {
+		for l, p := range b.people {
+			for _, s := range b.names(p.in &^ bitConfig) {
+				d.setLocked(b, l, s, false, "")
+			}
+		}
+		clear(b.lists)
+		clear(b.bad)
+	}
+}
+
+// changedLocked takes in one row of the index.
+func (d *Directory) changedLocked(r *index.Recipient, now time.Time) {
+	b := d.bookLocked(r.Domain)
+	l, err := local(r.Domain, r.Address)
+	if err != nil {
+		return // of an address that was known before it is one that can't be taken any more
+	}
+	switch {
+	case r.Source == "":
+		d.setLocked(b, l, SourcePrimary, true, "")
+	case r.Source != SourcePrimary:
+		if !d.setLocked(b, l, r.Source, !r.Gone, r.Kind) {
+			d.log.Warn("recipients of a source are passed over: there are too many sources", "domain", r.Domain, "source", r.Source)
+		}
+	case !r.Gone:
+		delete(b.bad, l)
+	case now.Sub(r.Time) < BadFor && (b.bad[l] == nil || b.bad[l].at.Before(r.Time)):
+		b.bad[l] = &bad{at: r.Time, written: r.Time}
+	}
+}
+
+// listedLocked takes in that a full list was taken in, here or by another node.
+func (d *Directory) listedLocked(r index.RecipientList) {
+	b := d.bookLocked(r.Domain)
+	old, had := b.lists[r.Source]
+	if had && !old.written.Before(r.Time) {
+		return
+	}
+	next := list{count: r.Count, at: r.Taken, written: r.Time}
+	if old.at.After(next.at) && old.count == next.count {
+		next.at = old.at
+	}
+	b.lists[r.Source] = next
+	d.o.Metrics.listed(r.Domain, r.Source, r.Count, next.at)
+}
+
+// measureLocked shows how many recipients are known.
+func (d *Directory) measureLocked() {
+	for name, one := range d.domains {
+		d.o.Metrics.known(name, len(one.people), len(one.bad))
+	}
+}
