@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"restante/relay/policy/msgauth"
+)
 
 // Metrics of the border. All methods are safe on nil.
 type Metrics struct {
@@ -24,4 +28,33 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	}
 	r.MustRegister(m.refusals, m.taken, m.results)
 	return m
+}
+
+func (m *Metrics) refused(stage, reason, domain string) {
+	if m != nil {
+		m.refusals.WithLabelValues(stage, reason, domain).Inc()
+	}
+}
+
+func (m *Metrics) took(action Action, reason string) {
+	if m != nil {
+		m.taken.WithLabelValues(string(action), reason).Inc()
+	}
+}
+
+// judged counts the results of one message; of several signatures each.
+func (m *Metrics) judged(v *msgauth.Verdict) {
+	if m == nil || !v.Judged {
+		return
+	}
+	count := func(method string, r msgauth.Result) {
+		if r != "" {
+			m.results.WithLabelValues(method, string(r)).Inc()
+		}
+	}
+	count("spf", v.SPF.Result)
+	for _, s := range v.DKIM {
+		count("dkim", s.Result)
+	}
+	count("dmarc", v.DMARC.Result)
 }

@@ -17,7 +17,9 @@ package policy
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 
 	"restante/relay/mailaddr"
@@ -26,6 +28,7 @@ import (
 	"restante/relay/policy/scan"
 	"restante/relay/reply"
 	"restante/relay/smtpd"
+	"restante/relay/trace"
 	"restante/spool"
 )
 
@@ -83,23 +86,84 @@ type Visit struct {
 	client  *smtpd.Client
 	mail    smtpd.Mail
 	domains map[string]Domain
+	check   *msgauth.Check // nil without Options.Auth
 }
 
-// Open is asked at MAIL. A reply that is neither zero nor positive refuses the transaction.
+// Open is asked at MAIL. A reply that is neither zero nor positive refuses the transaction. Nothing is asked of anybody
+// yet: most of those who try addresses get no further than a recipient that doesn't exist.
 func (b *Border) Open(_ context.Context, c *smtpd.Client, m smtpd.Mail) (*Visit, reply.Reply) {
 	if b == nil {
 		return nil, reply.Reply{}
 	}
-	return &Visit{b: b, client: c, mail: m, domains: *b.domains.Load()}, reply.Reply{}
+	v := &Visit{b: b, client: c, mail: m, domains: *b.domains.Load()}
+	if b.o.Auth != nil {
+		v.check = b.o.Auth.Begin(c.Client, m.From.String())
+	}
+	return v, reply.Reply{}
 }
 
 // Rcpt is asked for each recipient of a hosted domain, before anybody is asked whether it exists. A reply that is
 // neither zero nor positive refuses it.
-func (v *Visit) Rcpt(context.Context, mailaddr.Address) reply.Reply { return reply.Reply{} }
+func (v *Visit) Rcpt(ctx context.Context, a mailaddr.Address) reply.Reply {
+	if v == nil {
+		return reply.Reply{}
+	}
+	if v.check != nil {
+		v.check.Start() // it is known by the time the message is here, or sooner
+	}
+	if reachable(a) {
+		return reply.Reply{}
+	}
+	d := v.domain(a.Domain)
+	if d.Listed == Reject {
+		if f, ok := listed(d, v.look(ctx)); ok {
+			return v.refuse("rcpt", d.Name, "", a.String(), f)
+		}
+	}
+	if d.SPFFail == Reject && v.check != nil {
+		path, helo := v.check.Sender(ctx)
+		if f, ok := spf(d, path, helo, v.client.Addr); ok && f.action == Reject {
+			return v.refuse("rcpt", d.Name, "", a.String(), f)
+		}
+	}
+	return reply.Reply{}
+}
+
+// reachable reports an address that takes mail from clients which are refused otherwise: see the package comment.
+func reachable(a mailaddr.Address) bool {
+	return strings.EqualFold(a.Local, "postmaster") || strings.EqualFold(a.Local, "abuse")
+}
+
+// domain is what a domain wants.
+func (v *Visit) domain(name string) Domain {
+	if d, ok := v.domains[name]; ok {
+		return d
+	}
+	return DefaultDomain(name)
+}
+
+// look is what the lists say of the client.
+func (v *Visit) look(ctx context.Context) dnsbl.Result {
+	if v.b.o.Lists == nil {
+		return dnsbl.Result{}
+	}
+	ip, err := netip.ParseAddr(v.client.Addr)
+	if err != nil {
+		return dnsbl.Result{}
+	}
+	return v.b.o.Lists.Look(ctx, ip)
+}
 
 // Together reports that the message for two domains can be judged as one: otherwise their recipients
 // can't share a transaction, since a message has one reply.
-func (v *Visit) Together(a, b string) bool { return true }
+func (v *Visit) Together(a, b string) bool {
+	if v == nil || a == b {
+		return true
+	}
+	x, y := v.domain(a), v.domain(b)
+	x.Name = y.Name
+	return x == y
+}
 
 // Message is what has arrived.
 type Message struct {
@@ -119,13 +183,106 @@ type Judgement struct {
 
 // Message judges a whole message. It comes to an end by itself, within seconds.
 func (v *Visit) Message(ctx context.Context, m Message) Judgement {
-	if v == nil || v.b.o.Auth == nil {
+	if v == nil || len(m.Domains) == 0 {
 		return Judgement{}
 	}
-	j := v.b.o.Auth
-	r := j.Judge(ctx, v.client.Client, v.mail.From.String(), m.Body, m.Body.Size())
-	return Judgement{Verdicts: r.Map(), Fields: j.Field(&r)}
+	d := v.domain(m.Domains[0]) // the others are together with it
+	body, size, err := trace.StripAt(m.Body, 0, m.Body.Size(), v.b.o.AuthservID)
+	if err != nil {
+		return Judgement{Reply: v.client.Refuse(451, reply.Enhanced{4, 3, 0}, "The message can't be read, try again later").With(err)}
+	}
+	j := Judgement{Verdicts: map[string]string{}}
+	var found []finding
+	if v.check != nil {
+		r := v.check.Message(ctx, body, size)
+		v.b.o.Metrics.judged(&r)
+		maps.Copy(j.Verdicts, r.Map())
+		j.Fields = v.b.o.Auth.Field(&r)
+		found = author(d, &r)
+	}
+	if r := v.look(ctx); len(r.Listed) > 0 {
+		j.Verdicts["dnsbl"] = spool.Printable(r.Reason())
+		if f, ok := listed(d, r); ok {
+			f.action = f.action.spared()
+			found = append(found, f)
+		}
+	}
+	var scanned []byte
+	if v.b.o.Scanner != nil && strictest(found) != Reject { // what is refused anyway isn't looked into
+		r := v.b.o.Scanner.Scan(ctx, scan.Message{ID: m.ID, Client: v.client.Client, From: v.mail.From.String(), Rcpts: m.Rcpts, Domains: m.Domains, Body: body, Size: size})
+		maps.Copy(j.Verdicts, r.Verdicts)
+		scanned = r.Fields
+		if f, ok := content(r); ok {
+			found = append(found, f)
+		}
+	}
+	v.decide(&j, d.Name, m.ID, found)
+	j.Fields = append(j.Fields, scanned...)
+	return j
+}
+
+// decide lets the strictest of what was found count.
+func (v *Visit) decide(j *Judgement, domain, id string, found []finding) {
+	action := strictest(found)
+	var texts, words []string
+	for _, f := range found {
+		switch {
+		case f.action == Reject:
+			j.Reply = v.refuse("message", domain, id, "", f)
+			return
+		case f.action != Ignore:
+			texts = append(texts, f.text)
+			v.b.o.Metrics.took(f.action, f.reason)
+		}
+		if f.action != Ignore && !f.content {
+			words = append(words, f.reason)
+		}
+	}
+	if len(j.Verdicts) == 0 {
+		j.Verdicts = nil
+	}
+	if len(texts) == 0 {
+		return
+	}
+	why := spool.Printable(strings.Join(texts, "; "))
+	j.Verdicts = set(j.Verdicts, "policy", string(action)+": "+why)
+	j.Fields = append(j.Fields, markField(v.b.o.AuthservID, words)...)
+	if action == Quarantine {
+		j.Quarantine = why
+	}
+	v.b.o.Log.Info("taken at the border", "session", v.client.Session, "id", id, "domain", domain, "action", string(action), "reason", why)
+}
+
+func set(m map[string]string, key, value string) map[string]string {
+	if m == nil {
+		m = map[string]string{}
+	}
+	m[key] = value
+	return m
+}
+
+// refuse counts, logs and words a refusal. rcpt and id are "" where there is none.
+func (v *Visit) refuse(stage, domain, id, rcpt string, f finding) reply.Reply {
+	r := v.client.Refuse(f.reply.Code, f.reply.Enhanced, "%s", f.reply.Text).With(f.reply.Cause)
+	v.b.o.Metrics.refused(stage, f.reason, domain)
+	attrs := []any{"session", v.client.Session, "stage", stage, "reason", f.reason, "domain", domain, "client", v.client.Addr,
+		"from", spool.Printable(v.mail.From.String()), "reply", spool.Printable(r.String()), "why", spool.Printable(f.text)}
+	if rcpt != "" {
+		attrs = append(attrs, "rcpt", spool.Printable(rcpt))
+	}
+	if id != "" {
+		attrs = append(attrs, "id", id)
+	}
+	if r.Cause != nil {
+		attrs = append(attrs, "error", r.Cause)
+	}
+	v.b.o.Log.Info("refused at the border", attrs...)
+	return r
 }
 
 // Close ends the visit: at the transaction's end.
-func (v *Visit) Close() {}
+func (v *Visit) Close() {
+	if v != nil && v.check != nil {
+		v.check.Close()
+	}
+}

@@ -29,6 +29,7 @@ import (
 	"restante/relay/health"
 	"restante/relay/outage"
 	"restante/relay/pass"
+	"restante/relay/policy"
 	"restante/relay/replay"
 	"restante/relay/smtpc"
 	"restante/relay/smtpd"
@@ -78,6 +79,7 @@ type App struct {
 	monitor  *health.Monitor
 	keeper   *outage.Keeper
 	pass     *pass.Handler
+	border   *policy.Border
 	engine   *replay.Engine
 	certs    *certificates
 	smtp     *smtpd.Server

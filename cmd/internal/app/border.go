@@ -6,9 +6,24 @@ import (
 	"restante/relay/policy/msgauth"
 )
 
-// border is what strangers must pass.
-func (a *App) border(c *config.Config) *policy.Border {
-	return policy.New(policy.Options{
-		Auth: msgauth.New(msgauth.Options{Resolver: a.resolver, AuthservID: c.Hostname}),
+// startBorder puts up what strangers must pass.
+func (a *App) startBorder(c *config.Config) error {
+	a.border = policy.New(policy.Options{
+		Auth:    msgauth.New(msgauth.Options{Resolver: a.resolver, AuthservID: c.Hostname}),
+		Domains: borderDomains(c), AuthservID: c.Hostname, Log: a.log, Metrics: policy.NewMetrics(a.reg),
 	})
+	return nil
+}
+
+// borderDomains is what the domains want to follow from what is found.
+func borderDomains(c *config.Config) []policy.Domain {
+	var list []policy.Domain
+	for i := range c.Domains {
+		d := &c.Domains[i]
+		list = append(list, policy.Domain{
+			Name: d.Name, SPFFail: policy.Action(d.Border.SPFFail), DMARCReject: policy.Action(d.Border.DMARCReject),
+			DMARCQuarantine: policy.Action(d.Border.DMARCQuarantine), DNSError: policy.Action(d.Border.DNSError), Listed: policy.Action(d.Border.DNSBLListed),
+		})
+	}
+	return list
 }

@@ -120,6 +120,7 @@ func (a *App) apply(old, next *config.Config) error {
 	if err := a.submit.SetConfig(sending); err != nil {
 		return errors.Join(a.undo(was, err), a.pass.SetConfig(passDomains(old)))
 	}
+	a.border.SetConfig(borderDomains(next))
 	a.engine.SetConfig(replayConfig(next))
 	a.certs.source.Store(source)
 	a.smtp.SetLimits(smtpLimits(next))

@@ -133,9 +133,12 @@ func (a *App) startRelay(context.Context) error {
 		}}); err != nil {
 		return must("outages", err)
 	}
+	if err := a.startBorder(c); err != nil {
+		return err
+	}
 	if a.pass, err = pass.New(pass.Options{
 		Hostname: c.Hostname, Domains: passDomains(c), Spool: a.spool, Primaries: a.monitor, Known: a.index, Kept: a.keeper.Kept, Passed: a.watch.countPassed,
-		Border: a.border(c), Note: a.spool.Note, MaxSize: int64(c.SMTP.MaxMessageSize), MaxConnections: c.Primary.MaxConnections, Log: a.log, Metrics: pass.NewMetrics(a.reg),
+		Border: a.border, Note: a.spool.Note, MaxSize: int64(c.SMTP.MaxMessageSize), MaxConnections: c.Primary.MaxConnections, Log: a.log, Metrics: pass.NewMetrics(a.reg),
 	}); err != nil {
 		return must("pass-through", err)
 	}

@@ -38,6 +38,7 @@ type Config struct {
 	Webmail   Webmail    `toml:"webmail"`
 	Smarthost Submission `toml:"smarthost"`
 	Sending   Sending    `toml:"sending"`
+	Border    Border     `toml:"border"`
 	Domains   []Domain   `toml:"domain"`
 
 	// Files are the files that were read, in order; empty when there were flags alone.
@@ -151,6 +152,7 @@ type Domain struct {
 	LearnedCA       string     `toml:"learned_ca"`
 	Submission      Submission `toml:"submission"`
 	Retention       Retention  `toml:"retention"`
+	Border          Border     `toml:"border"`
 
 	// Primaries is Primary, parsed.
 	Primaries []Primary `toml:"-"`
@@ -194,7 +196,7 @@ func Defaults() *Config {
 		DNS:       DNS{Timeout: dur(2 * time.Second)},
 		Retention: Retention{Delivered: dur(14 * 24 * time.Hour), Parked: dur(30 * 24 * time.Hour)},
 		Notify:    Notify{Timeout: dur(10 * time.Second)},
-		Webmail:   webmailDefaults(), Smarthost: submissionDefaults(), Sending: sendingDefaults(),
+		Webmail:   webmailDefaults(), Smarthost: submissionDefaults(), Sending: sendingDefaults(), Border: borderDefaults(),
 	}
 }
 

@@ -34,6 +34,7 @@ func (c *Config) fill() {
 	}
 	c.fillWebmail()
 	for i := range c.Domains {
+		c.Domains[i].Border.fill(c.Border)
 		r := &c.Domains[i].Retention
 		if r.Delivered == unset {
 			r.Delivered = c.Retention.Delivered
