@@ -370,6 +370,7 @@ func (t *txn) newPairs(k key, e *spool.Entry) error {
 		}
 		lead := !slices.ContainsFunc(e.Rcpts[:i], func(o spool.Recipient) bool { return o.Domain == r.Domain })
 		p := &pairRow{pairKey: pairKey{k, i}, domain: d, lead: lead, address: r.Address, size: e.Size}
+		p.s.detain(nil, e.Quarantine, receivedAt(k))
 		t.pairs[p.pairKey] = p
 		t.nPairs++
 	}
@@ -385,7 +386,7 @@ func (t *txn) loadPairs() error {
 			args = append(args, k.entry.Bytes(), int64(k.rcpt))
 		}
 	}
-	err := t.x.db.Lookup(t.ctx, "e,r", "SELECT p.entry, p.rcpt, p.domain, p.outage, p.state, p.lead, p.address, p.size, p.ended, p.changed"+
+	err := t.x.db.Lookup(t.ctx, "e,r", "SELECT "+scanned+
 		" FROM k CROSS JOIN pair p ON p.entry=k.e AND p.rcpt=k.r", args, t.scanPair)
 	if err != nil {
 		return err
@@ -412,11 +413,14 @@ func (t *txn) loadPairs() error {
 	return t.loadEvents()
 }
 
+// scanned are the columns that scanPair reads.
+const scanned = "p.entry, p.rcpt, p.domain, p.outage, p.state, p.lead, p.address, p.size, p.ended, p.changed, coalesce(p.quarantine,'')"
+
 func (t *txn) scanPair(r *sql.Rows) error {
 	p := &pairRow{was: &counted{}}
 	var k sql.RawBytes
 	var ended, changed sql.NullInt64
-	err := r.Scan(&k, &p.rcpt, &p.domain, &p.outage, &p.s.state, &p.lead, &p.address, &p.size, &ended, &changed)
+	err := r.Scan(&k, &p.rcpt, &p.domain, &p.outage, &p.s.state, &p.lead, &p.address, &p.size, &ended, &changed, &p.s.quarantine)
 	copy(p.entry[:], k)
 	p.s.ended, p.s.changed = ended.Int64, changed.Int64
 	*p.was = counted{p.outage, p.s.state, p.s.ended}
@@ -480,7 +484,9 @@ func scanEvent(r *sql.Rows) (spool.Event, key, error) {
 func (t *txn) foldPairs() error {
 	for k, p := range t.pairs {
 		if evs := t.events[k]; len(evs) > 0 {
+			why := p.s.quarantine
 			p.s = fold(evs)
+			p.s.detain(evs, why, receivedAt(p.entry))
 			took := slices.ContainsFunc(evs, func(e spool.Event) bool { return e.Type == spool.Delivered })
 			if took && p.address != "" && p.domain != t.st.domains[spool.Smarthost] {
 				if err := t.know(addressKey(p.address), ""); err != nil {
@@ -493,7 +499,7 @@ func (t *txn) foldPairs() error {
 }
 
 func (t *txn) writePairs() error {
-	add := t.x.db.Bulk("INSERT INTO pair(entry,rcpt,domain,outage,state,lead,address,size,round,attempts,changed,ended,reply,reason,host,by) VALUES ", 16)
+	add := t.x.db.Bulk("INSERT INTO pair(entry,rcpt,domain,outage,state,lead,address,size,round,attempts,changed,ended,reply,reason,host,by,quarantine) VALUES ", 17)
 	// In the order of the tree: the next row is then mostly on the same page.
 	for _, k := range slices.SortedFunc(maps.Keys(t.pairs), comparePairs) {
 		p := t.pairs[k]
@@ -510,12 +516,12 @@ func (t *txn) writePairs() error {
 		if fresh {
 			err = add.Add(t.ctx, p.entry.Bytes(), int64(p.rcpt), p.domain, p.outage, int64(p.s.state), p.lead, p.address, p.size,
 				orNull(int64(p.s.round)), orNull(int64(p.s.attempts)), orNull(p.s.changed), orNull(p.s.ended),
-				orNull(p.s.reply), orNull(p.s.reason), orNull(p.s.host), orNull(p.s.by))
+				orNull(p.s.reply), orNull(p.s.reason), orNull(p.s.host), orNull(p.s.by), orNull(p.s.quarantine))
 		} else {
-			_, err = t.x.db.Result(t.ctx, "UPDATE pair SET outage=?, state=?, round=?, attempts=?, changed=?, ended=?, reply=?, reason=?, host=?, by=?"+
+			_, err = t.x.db.Result(t.ctx, "UPDATE pair SET outage=?, state=?, round=?, attempts=?, changed=?, ended=?, reply=?, reason=?, host=?, by=?, quarantine=?"+
 				" WHERE entry=? AND rcpt=?", p.outage, int64(p.s.state),
 				orNull(int64(p.s.round)), orNull(int64(p.s.attempts)), orNull(p.s.changed), orNull(p.s.ended),
-				orNull(p.s.reply), orNull(p.s.reason), orNull(p.s.host), orNull(p.s.by), p.entry.Bytes(), int64(p.rcpt))
+				orNull(p.s.reply), orNull(p.s.reason), orNull(p.s.host), orNull(p.s.by), orNull(p.s.quarantine), p.entry.Bytes(), int64(p.rcpt))
 		}
 		if err != nil {
 			return err

@@ -9,6 +9,7 @@
 //   - A pair's state is a function of the set of its events (see fold): delivered wins over everything but a
 //     later round that was opened with "again"; else the highest round, then the highest precedence, then
 //     the latest event. A pair with one event takes it; with more, all of its events are read again.
+//   - A pair of a quarantined entry counts as parked since it was received while it would be pending, until an event has released it.
 //   - An event about an entry that isn't there waits in the table of events; the entry finds it there.
 //   - A pair belongs to the first outage of its domain that was open when it was received, or that found it
 //     not ended when it opened (see timeline.assign). When an outage event comes late, the pairs that it

@@ -196,7 +196,7 @@ func (t *txn) outageClosed(ev *spool.Event) error {
 // reassign looks again at the pairs that the outage events of this transaction may have moved. All
 // that this transaction wrote itself was assigned with those events known.
 func (t *txn) reassign() error {
-	const fields = "SELECT entry, rcpt, domain, outage, state, lead, address, size, ended, changed FROM pair "
+	const fields = "SELECT " + scanned + " FROM pair p "
 	for o, m := range t.moved {
 		if o.opened == 0 {
 			continue

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -72,6 +73,8 @@ type standing struct {
 	reason   string
 	host     string
 	by       string
+	// quarantine is why the pair is in quarantine, "" when it isn't, or not any more.
+	quarantine string
 }
 
 // again reports a Retried that reopens even what was delivered in an earlier round ("replay start
@@ -126,6 +129,18 @@ func fold(events []spool.Event) standing {
 		s.reply, s.host = last.Reply, last.Host
 	}
 	return s
+}
+
+// detain keeps a pair of a quarantined entry parked until one of its events is Released: to try it again doesn't let it out.
+// It is parked since it was received.
+func (s *standing) detain(events []spool.Event, why string, received int64) {
+	if why == "" || slices.ContainsFunc(events, func(e spool.Event) bool { return e.Type == spool.Released }) {
+		return
+	}
+	s.quarantine = why
+	if s.state == pending {
+		s.state, s.reason, s.by, s.ended = parked, why, "", received
+	}
 }
 
 func beats(a, b *spool.Event) bool {

@@ -72,6 +72,45 @@ func TestFold(t *testing.T) {
 	}
 }
 
+// TestDetain: what is in quarantine stays there, whatever happens, until it is released.
+func TestDetain(t *testing.T) {
+	type ev struct {
+		t     spool.EventType
+		round int
+	}
+	for _, c := range []struct {
+		name   string
+		events []ev
+		state  spool.PairState
+		in     bool
+	}{
+		{"new", nil, "parked", true},
+		{"a retry doesn't let it out", []ev{{spool.Retried, 1}}, "parked", true},
+		{"released", []ev{{spool.Released, 1}}, "pending", false},
+		{"released and refused", []ev{{spool.Released, 1}, {spool.Parked, 1}}, "parked", false},
+		{"released, refused, retried", []ev{{spool.Released, 1}, {spool.Parked, 1}, {spool.Retried, 2}}, "pending", false},
+		{"held and released", []ev{{spool.HeldBack, 1}, {spool.Released, 2}}, "pending", false},
+		{"held", []ev{{spool.HeldBack, 1}}, "parked", true},
+		{"removed", []ev{{spool.Removed, 0}}, "removed", true},
+		{"expired", []ev{{spool.Expired, 0}}, "expired", true},
+		{"delivered by hand", []ev{{spool.Delivered, 0}}, "delivered", true},
+	} {
+		var evs []spool.Event
+		for i, e := range c.events {
+			evs = append(evs, spool.Event{ID: string(rune('a' + i)), Type: e.t, Round: e.round, Time: time.Unix(1000+int64(i), 0), Reason: "because"})
+		}
+		permute(evs, func(p []spool.Event) {
+			s := Stand(p, "a virus", time.Unix(900, 0))
+			if s.State != c.state || s.Quarantined != c.in {
+				t.Errorf("%s: %+v", c.name, s)
+			}
+			if c.state == "parked" && c.in && len(p) == 0 && (s.Reason != "a virus" || !s.Changed.Equal(time.Unix(900, 0))) {
+				t.Errorf("%s: %+v", c.name, s)
+			}
+		})
+	}
+}
+
 // permute calls f with every order of evs.
 func permute(evs []spool.Event, f func([]spool.Event)) {
 	var rec func(n int)

@@ -50,6 +50,7 @@ func drawHistory(t *rapid.T) *history {
 				when := at("received")
 				e := &spool.Entry{ID: id(when), Kind: spool.Held, Received: when, From: "s@x.test", Size: 100, SHA256: "00",
 					Verdicts: map[string]string{"spf": "pass"}, Summary: spool.Summary{Subject: "é"}}
+				e.Quarantine = rapid.SampledFrom([]string{"", "", "a virus"}).Draw(t, "quarantine")
 				for r := range rapid.IntRange(1, 3).Draw(t, "rcpts") {
 					d := rapid.SampledFrom(domains).Draw(t, "domain")
 					e.Rcpts = append(e.Rcpts, spool.Recipient{Address: fmt.Sprintf("u%d@%s", r, d), Domain: d, Notify: strings.Repeat("NEVER", r%2)})
@@ -269,7 +270,8 @@ func (h *history) naive() (pairs []spool.Pair, outages []Outage) {
 				}
 			}
 			s := fold(evs)
-			p := spool.Pair{Entry: e.ID, Rcpt: i, Address: r.Address, Domain: r.Domain, State: stateNames[s.state], Round: s.round, Attempts: s.attempts, Reply: s.reply}
+			s.detain(evs, e.Quarantine, e.Received.UnixNano())
+			p := spool.Pair{Quarantine: s.quarantine, Entry: e.ID, Rcpt: i, Address: r.Address, Domain: r.Domain, State: stateNames[s.state], Round: s.round, Attempts: s.attempts, Reply: s.reply}
 			var best *Outage
 			for _, o := range byID {
 				joins := o.Domain == r.Domain && (o.Closed.IsZero() || o.Closed.After(e.Received)) &&
@@ -362,7 +364,7 @@ func TestAnyOrder(t *testing.T) {
 		pairs, outages := h.naive()
 		var got []spool.Pair
 		for _, p := range answers[0].Pairs {
-			got = append(got, spool.Pair{Entry: p.Entry, Rcpt: p.Rcpt, Address: p.Address, Domain: p.Domain, State: p.State, Round: p.Round, Attempts: p.Attempts, Reply: p.Reply, Outage: p.Outage})
+			got = append(got, spool.Pair{Entry: p.Entry, Rcpt: p.Rcpt, Address: p.Address, Domain: p.Domain, State: p.State, Round: p.Round, Attempts: p.Attempts, Reply: p.Reply, Outage: p.Outage, Quarantine: p.Quarantine})
 		}
 		if d := cmp.Diff(pairs, got); d != "" {
 			rt.Fatalf("pairs are not the model's:\n%s", d)

@@ -35,7 +35,7 @@ func (c Cursor) parse() (p pairKey, err error) {
 }
 
 const pairFields = `p.entry, e.kind, p.rcpt, p.address, d.name, p.state, coalesce(p.round,0), coalesce(p.attempts,0), coalesce(p.changed,0),
-	coalesce(p.reply,''), coalesce(p.reason,''), coalesce(p.host,''), coalesce(p.by,''), coalesce(o.id,''),
+	coalesce(p.reply,''), coalesce(p.reason,''), coalesce(p.host,''), coalesce(p.by,''), coalesce(p.quarantine,''), coalesce(o.id,''),
 	e.received, e.size, e.sender, e.subject, s.name, e.seq, e.offset, e.length, e.flags`
 
 const pairTables = ` FROM pair p CROSS JOIN entry e ON e.id=p.entry CROSS JOIN domain d ON d.n=p.domain
@@ -48,7 +48,7 @@ func scanPairView(r *sql.Rows) (spool.Pair, pairKey, error) {
 	var state, flags int
 	var changed, received, seq int64
 	err := r.Scan(&raw, &p.Kind, &p.Rcpt, &p.Address, &p.Domain, &state, &p.Round, &p.Attempts, &changed,
-		&p.Reply, &p.Reason, &p.Host, &p.By, &p.Outage,
+		&p.Reply, &p.Reason, &p.Host, &p.By, &p.Quarantine, &p.Outage,
 		&received, &p.Size, &p.From, &p.Subject, &p.Location.Stream, &seq, &p.Location.Offset, &p.Location.Length, &flags)
 	if err != nil {
 		return p, k, err
@@ -175,11 +175,32 @@ func (x *Index) Held(ctx context.Context, domain string) (int64, error) {
 	return n, err
 }
 
+// quarantinedNow is the condition that a parked pair waits for its release from quarantine.
+const quarantinedNow = "p.state BETWEEN 1 AND 4 AND p.state=1 AND p.quarantine IS NOT NULL"
+
+// Quarantined returns how many pairs of a domain are in quarantine, and when the oldest of them was received.
+func (x *Index) Quarantined(ctx context.Context, domain string) (n int64, oldest time.Time, err error) {
+	d, err := x.domainNumber(ctx, domain)
+	if err != nil {
+		return 0, oldest, err
+	}
+	var first []byte
+	err = x.db.Read.QueryRowContext(ctx, "SELECT count(*), min(p.entry) FROM pair p WHERE p.domain=? AND "+quarantinedNow, d).Scan(&n, &first)
+	if err == nil && n > 0 {
+		var k key
+		copy(k[:], first)
+		oldest = when(receivedAt(k))
+	}
+	return n, oldest, err
+}
+
 // stateCondition selects the pairs in a state. The index by domain serves those of the first five, all but delivered.
 func stateCondition(state spool.PairState) (cond string, byDomain bool, err error) {
 	switch n := stateNumber(state); {
 	case state == StateHeld:
 		return heldNow, true, nil
+	case state == StateQuarantined:
+		return quarantinedNow, true, nil
 	case n < 0:
 		return "", false, fmt.Errorf("%q is no state of a pair", state)
 	case n == pending:

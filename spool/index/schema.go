@@ -47,7 +47,7 @@ CREATE TABLE entry(id BLOB PRIMARY KEY, stream INTEGER NOT NULL, seq INTEGER NOT
 CREATE TABLE pair(entry BLOB, rcpt INTEGER, domain INTEGER NOT NULL, outage INTEGER NOT NULL,
 	state INTEGER NOT NULL, lead INTEGER NOT NULL, address TEXT NOT NULL, size INTEGER NOT NULL,
 	round INTEGER, attempts INTEGER, changed INTEGER, ended INTEGER,
-	reply TEXT, reason TEXT, host TEXT, by TEXT,
+	reply TEXT, reason TEXT, host TEXT, by TEXT, quarantine TEXT,
 	PRIMARY KEY(entry, rcpt)) WITHOUT ROWID;
 CREATE INDEX pair_pending ON pair(domain, entry, rcpt) WHERE state=0;
 CREATE INDEX pair_odd ON pair(domain, state, entry, rcpt) WHERE state BETWEEN 1 AND 4;

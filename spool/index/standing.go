@@ -14,13 +14,16 @@ type Standing struct {
 	Host    string
 	Reason  string
 	By      string
+	// Quarantined: it is of a quarantined entry and was never released, whatever else has become of it.
+	Quarantined bool
 }
 
 // Stand is the rule of a pair for other folds: what the set of its events says, whatever their order. Those for which Decides
-// is false may be left out.
-func Stand(events []spool.Event) Standing {
+// is false may be left out. quarantine is the entry's.
+func Stand(events []spool.Event, quarantine string, received time.Time) Standing {
 	s := fold(events)
-	return Standing{State: stateNames[s.state], Changed: when(s.ended), Reply: s.reply, Host: s.host, Reason: s.reason, By: s.by}
+	s.detain(events, quarantine, received.UnixNano())
+	return Standing{State: stateNames[s.state], Changed: when(s.ended), Reply: s.reply, Host: s.host, Reason: s.reason, By: s.by, Quarantined: s.quarantine != ""}
 }
 
 // Decides reports the events that give a pair a state.

@@ -32,12 +32,15 @@ type Cursor string
 // StateHeld selects the parked pairs that an admin holds. It is for a Filter only: such pairs are parked.
 const StateHeld spool.PairState = "held"
 
+// StateQuarantined selects the parked pairs that are in quarantine. It is for a Filter only, as StateHeld.
+const StateQuarantined spool.PairState = "quarantined"
+
 // Filter selects pairs. Its zero value selects all of them.
 type Filter struct {
 	Domain       string          // hosted domain
 	Rcpt         string          // recipient's address, case does not matter
 	From         string          // reverse-path, case does not matter; "<>" for the null one
-	State        spool.PairState // "" for any, or StateHeld
+	State        spool.PairState // "" for any, StateHeld or StateQuarantined
 	Outage       string          // id of an outage
 	Since, Until time.Time       // when it was received: Since <= received < Until
 	Written      bool            // only what was written here: all kinds but held

@@ -8,7 +8,7 @@
 // the access check: what a box doesn't show is ErrNotFound, as if it weren't there.
 //
 //   - Inbox: held and local entries with a pair whose address, in lower case, with or without its +tag, is one of the box's.
-//     A pair that was removed doesn't show, and nothing shows before its NotBefore.
+//     A pair that was removed doesn't show, nor one in quarantine that was not released yet, and nothing shows before its NotBefore.
 //   - Sent: copies whose Mailbox is the box; in a shared box those that were written from its address.
 //   - Drafts: of an account's own box alone, the newest version of each piece of writing that was neither sent nor discarded.
 //     What was sent and taken back altogether shows as a draft again.

@@ -64,6 +64,18 @@ func (d *stored) shown() bool { return len(d.mailboxes()) > 0 }
 // ended reports that nobody gets what was sent: each of its pairs was removed.
 func (e *entry) ended() bool { return allRemoved(len(e.data.Rcpts), e.pairs) }
 
+// gone reports that a mailbox doesn't show it: its pair was removed, or is in quarantine, or nobody gets what was sent.
+func (e *entry) gone(m mailboxOf) bool {
+	switch m.role {
+	case roleInbox:
+		p := e.pairs[m.rcpt]
+		return p.State == spool.StateRemoved || p.Quarantined
+	case roleDraft:
+		return false
+	}
+	return e.ended()
+}
+
 func allRemoved(rcpts int, pairs map[int]index.Standing) bool {
 	for i := range rcpts {
 		if pairs[i].State != spool.StateRemoved {
@@ -103,7 +115,7 @@ func (t *txn) batch(s *spool.Step) error {
 func newEntry(l *spool.Located, id key, stream, seq int64) *entry {
 	e := l.Entry
 	d := stored{Kind: e.Kind, Received: e.Received.UnixNano(), From: e.From, HeadFrom: e.Summary.From, HeadTo: e.Summary.To, Subject: e.Summary.Subject,
-		MessageID: e.Summary.MessageID, Size: e.Size, Trace: e.TraceSize, Verdicts: e.Verdicts, Account: canonical(e.Mailbox), Writing: e.Writing, Location: l.Location}
+		MessageID: e.Summary.MessageID, Size: e.Size, Trace: e.TraceSize, Verdicts: e.Verdicts, Account: canonical(e.Mailbox), Writing: e.Writing, Location: l.Location, Quarantine: e.Quarantine}
 	if !e.NotBefore.IsZero() {
 		d.NotBefore = e.NotBefore.UnixNano()
 	}
@@ -153,20 +165,22 @@ func (t *txn) place() error {
 	}
 	for _, e := range t.fresh {
 		delete(t.decided, e.id)
-		e.pairs = standings(events[e.id], len(e.data.Rcpts))
+		e.pairs = standings(events[e.id], &e.data)
 	}
 	return t.threads.join(t.fresh)
 }
 
-func standings(evs map[int][]spool.Event, rcpts int) map[int]index.Standing {
+// standings are those of the recipients that something happened to; of what came into quarantine, of all of them.
+func standings(evs map[int][]spool.Event, d *stored) map[int]index.Standing {
 	var pairs map[int]index.Standing
-	for rcpt, list := range evs {
-		if rcpt >= 0 && rcpt < rcpts {
-			if pairs == nil {
-				pairs = map[int]index.Standing{}
-			}
-			pairs[rcpt] = index.Stand(list)
+	for rcpt := range d.Rcpts {
+		if len(evs[rcpt]) == 0 && d.Quarantine == "" {
+			continue
 		}
+		if pairs == nil {
+			pairs = map[int]index.Standing{}
+		}
+		pairs[rcpt] = index.Stand(evs[rcpt], d.Quarantine, when(d.Received))
 	}
 	return pairs
 }
@@ -230,7 +244,7 @@ func (t *txn) insert() error {
 			}
 		}
 		for _, m := range e.data.mailboxes() {
-			gone := m.role == roleInbox && e.pairs[m.rcpt].State == spool.StateRemoved || m.role != roleInbox && m.role != roleDraft && e.ended()
+			gone := e.gone(m)
 			a, err := t.s.address(t.ctx, m.name)
 			if err != nil {
 				return err
@@ -310,7 +324,7 @@ func (t *txn) decide() error {
 		return err
 	}
 	for _, k := range items {
-		e := &entry{id: k.id, n: k.n, data: k.data, pairs: standings(events[k.id], len(k.data.Rcpts))}
+		e := &entry{id: k.id, n: k.n, data: k.data, pairs: standings(events[k.id], &k.data)}
 		if err := t.redecide(e); err != nil {
 			return err
 		}
@@ -331,7 +345,7 @@ func (t *txn) redecide(e *entry) error {
 	if err != nil {
 		return err
 	}
-	moved := false
+	moved := e.data.Quarantine != "" // it may have been released
 	for rcpt, p := range e.pairs {
 		err := t.exec("INSERT OR REPLACE INTO pair VALUES(?,?,?,?,?,?)", e.n, rcpt, string(p.State), nano(p.Changed), p.Reply, p.Reason)
 		if err != nil {
@@ -356,7 +370,7 @@ func (t *txn) redecide(e *entry) error {
 		if m.role == roleDraft {
 			continue
 		}
-		gone := m.role == roleInbox && e.pairs[m.rcpt].State == spool.StateRemoved || m.role != roleInbox && e.ended()
+		gone := e.gone(m)
 		a, err := t.s.address(t.ctx, m.name)
 		if err != nil {
 			return err

@@ -80,6 +80,9 @@ func (h *history) drawEntry(t *rapid.T, writings []string) *spool.Entry {
 	if rapid.Bool().Draw(t, "answers") {
 		e.Summary.Refs = fmt.Sprintf("<m%d@x.test>", rapid.IntRange(0, 20).Draw(t, "ref"))
 	}
+	if e.Kind == spool.Held {
+		e.Quarantine = rapid.SampledFrom([]string{"", "", "a virus"}).Draw(t, "quarantine")
+	}
 	if e.Kind != spool.Held {
 		e.Mailbox = rapid.SampledFrom([]string{"anna@a.test", "max@a.test"}).Draw(t, "account")
 		e.From = rapid.SampledFrom([]string{e.Mailbox, "info@a.test", "anna@a.test"}).Draw(t, "from")
@@ -190,7 +193,11 @@ func (h *history) model(b Box, now time.Time) []modelItem {
 	}
 	removed := func(e *spool.Entry, rcpt int) bool {
 		evs := pairs[e.ID][rcpt]
-		return len(evs) > 0 && index.Stand(evs).State == spool.StateRemoved
+		return len(evs) > 0 && index.Stand(evs, e.Quarantine, e.Received).State == spool.StateRemoved
+	}
+	detained := func(e *spool.Entry, rcpt int) bool {
+		released := slices.ContainsFunc(pairs[e.ID][rcpt], func(ev spool.Event) bool { return ev.Type == spool.Released })
+		return e.Quarantine != "" && !released
 	}
 	allGone := func(e *spool.Entry) bool {
 		for i := range e.Rcpts {
@@ -217,7 +224,7 @@ func (h *history) model(b Box, now time.Time) []modelItem {
 				a := strings.ToLower(r.Address)
 				local, domain, _ := strings.Cut(a, "@")
 				local, _, _ = strings.Cut(local, "+")
-				if !removed(e, i) && (slices.Contains(b.Addresses, a) || slices.Contains(b.Addresses, local+"@"+domain)) {
+				if !removed(e, i) && !detained(e, i) && (slices.Contains(b.Addresses, a) || slices.Contains(b.Addresses, local+"@"+domain)) {
 					it.folder = Inbox
 				}
 			}

@@ -1,13 +1,13 @@
 package mailbox
 
 // schemaVersion changes with the tables or the rules of the fold; a file of another version is thrown away and folded again.
-const schemaVersion = "1"
+const schemaVersion = "2"
 
 // Columns: n numbers entries as they were folded; id is an entry's ULID as 16 octets; times are ns.
 //
 //	item     what is shown of an entry; text is 0 until its full text was read, 1 then, 2 when there is none
 //	place    which conversation it is in
-//	slot     which mailbox holds it, by role; gone when its pair was removed, or the draft superseded, sent or discarded
+//	slot     which mailbox holds it, by role; gone when its pair was removed or is in quarantine, or the draft superseded, sent or discarded
 //	node     the message ids (and other marks) by which conversations hang together, hashed
 //	written  entries by the piece of writing
 //	event    what decides the state of pairs, also of entries that aren't there yet

@@ -310,6 +310,8 @@ type stored struct {
 	Writing   string            `json:"w,omitempty"`
 	Attached  bool              `json:"at,omitempty"` // an attachment of a draft
 	Location  spool.Location    `json:"l"`
+	// Quarantine is why nobody sees it before it is released.
+	Quarantine string `json:"q,omitempty"`
 }
 
 func (d *stored) decode(raw []byte) error { return json.Unmarshal(raw, d) }
