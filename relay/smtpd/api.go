@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"restante/relay/mailaddr"
+	"restante/relay/policy/rate"
 	"restante/relay/reply"
 	"restante/spool"
 )
@@ -77,8 +78,8 @@ type Offers struct {
 
 // Limits bound what a peer may take. Zero fields take the defaults of DefaultLimits.
 type Limits struct {
-	Sessions           int           // at a time; beyond, 421 at once
-	SessionsPerAddress int           // at a time, of one IPv4 address or one IPv6 /64
+	Sessions           int           // at a time; beyond, 421 to who has waited longest
+	SessionsPerAddress int           // at a time, of one IPv4 address or one IPv6 /64; named networks (rate.Limits.Exempt) may have more
 	Recipients         int           // of one transaction; beyond, 452 4.5.3 (RFC 5321 4.5.3.1.8 wants 100 at least)
 	MessageSize        int64         // octets; Offers.Size can only be less
 	CommandLine        int           // octets of a command with its CRLF
@@ -125,6 +126,11 @@ type Options struct {
 	PostmasterDomain string
 	TempDir          string   // for messages over Limits.Memory; "" is os.TempDir()
 	Resolver         Resolver // nil: no client has a name
-	Log              *slog.Logger
-	Metrics          *Metrics // nil: none
+	// Arrived is called with the address of each client whose session begins, so that what is asked about it can be
+	// under way before it is needed. It mustn't wait. nil: nobody wants to know.
+	Arrived func(netip.Addr)
+	Rates   *rate.Table    // nil: none
+	Proxies []netip.Prefix // load balancers that speak the PROXY protocol; nobody else may
+	Log     *slog.Logger
+	Metrics *Metrics // nil: none
 }

@@ -84,7 +84,7 @@ func (w *wire) readLine() ([]byte, error) {
 		if begun.IsZero() { // the time is for the whole line: one octet a minute doesn't stretch it
 			begun = time.Now()
 		}
-		if err := w.fill(begun.Add(w.limits.Idle), !w.within); err != nil {
+		if err := w.fill(begun.Add(w.idle()), !w.within); err != nil {
 			return nil, w.lost(err)
 		}
 	}
@@ -97,8 +97,8 @@ func (w *wire) judge(line []byte, skipped bool) (ok bool, err error) {
 	switch {
 	case !w.doom.IsZero():
 		w.bye(w.doom)
-	case w.leave():
-		return false, w.lost(errLeave)
+	case w.leave() != nil:
+		return false, w.lost(w.leave())
 	case w.commands > w.limits.Commands:
 		w.srv.o.Metrics.limited("commands")
 		w.bye(reply.New(421, reply.Enhanced{4, 7, 0}, "Too many commands without a message"))
@@ -117,11 +117,14 @@ func (w *wire) judge(line []byte, skipped bool) (ok bool, err error) {
 	return false, w.err
 }
 
-// leave reports that the server stops and this session may end before it carries out another command.
-func (w *wire) leave() bool {
+// leave says why this session is to end before it carries out another command; nil: it isn't.
+func (w *wire) leave() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.leaving && !w.within
+	if w.within {
+		return nil
+	}
+	return w.leaving
 }
 
 func hasControl(line []byte) bool {

@@ -15,13 +15,13 @@ var errSlow = errors.New("smtpd: too slow")
 // Only the time spent waiting for the peer counts.
 func (w *wire) more() error {
 	begun := time.Now()
-	err := w.fill(begun.Add(w.limits.Idle), false)
+	err := w.fill(begun.Add(w.idle()), false)
 	w.got += int64(w.n)
 	if err != nil {
 		return err
 	}
 	w.waited += time.Since(begun)
-	if w.waited > w.limits.RateGrace && float64(w.got) < w.waited.Seconds()*float64(w.limits.MinRate) {
+	if w.waited > w.rateGrace() && float64(w.got) < w.waited.Seconds()*float64(w.limits.MinRate) {
 		return errSlow
 	}
 	return nil

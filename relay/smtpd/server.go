@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"restante/relay/mailaddr"
-	"restante/relay/reply"
 	"restante/spool"
 )
 
@@ -24,21 +23,28 @@ type Certificates interface {
 
 // Server is an SMTP server. Its methods may be called by many goroutines.
 type Server struct {
-	o      Options
-	tls    *tls.Config // nil: no STARTTLS
-	limits atomic.Pointer[Limits]
-	offers atomic.Pointer[Offers]
-	master atomic.Pointer[string] // domain of a postmaster without one
-	ctx    context.Context        // of all sessions
-	cut    context.CancelFunc
-	wg     sync.WaitGroup // sessions, and transactions
-	small  sync.Pool      // of *[]byte, to read commands into
-	large  sync.Pool      // of *[]byte, to read messages into
+	o        Options
+	tls      *tls.Config // nil: no STARTTLS
+	limits   atomic.Pointer[Limits]
+	offers   atomic.Pointer[Offers]
+	master   atomic.Pointer[string] // domain of a postmaster without one
+	proxies  atomic.Pointer[[]netip.Prefix]
+	stressed atomic.Bool     // sessions run short
+	ctx      context.Context // of all sessions
+	cut      context.CancelFunc
+	wg       sync.WaitGroup // sessions, and transactions
+	small    sync.Pool      // of *[]byte, to read commands into
+	large    sync.Pool      // of *[]byte, to read messages into
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	wires     map[*wire]struct{}
-	from      map[netip.Prefix]int // sessions of an address
+	headers   map[net.Conn]struct{} // of load balancers, that haven't said for whom they are
+	from      map[netip.Prefix]int  // sessions of an address
+	going     int                   // of wires: sent away to make room, and not gone yet
+	crowded   time.Time             // until then there is nobody to send away
+	lately    netip.Addr            // where the last session came from
+	inRow     int                   // and how many before it
 	stopping  bool
 	stopped   chan struct{} // closed when stopping
 }
@@ -65,7 +71,7 @@ func newServer(o Options) (*Server, error) {
 	}
 	s := &Server{
 		o: o, stopped: make(chan struct{}),
-		listeners: map[net.Listener]struct{}{}, wires: map[*wire]struct{}{}, from: map[netip.Prefix]int{},
+		listeners: map[net.Listener]struct{}{}, wires: map[*wire]struct{}{}, headers: map[net.Conn]struct{}{}, from: map[netip.Prefix]int{},
 	}
 	s.ctx, s.cut = context.WithCancel(context.Background())
 	l := o.Limits.filled()
@@ -75,6 +81,7 @@ func newServer(o Options) (*Server, error) {
 	s.limits.Store(&l)
 	s.SetOffers(o.Offers)
 	s.SetPostmasterDomain(o.PostmasterDomain)
+	s.SetProxies(o.Proxies)
 	if o.Certificates != nil {
 		s.tls = &tls.Config{GetCertificate: o.Certificates.Get, MinVersion: tls.VersionTLS12}
 	}
@@ -130,7 +137,7 @@ func (s *Server) Serve(l net.Listener) error {
 		nc, err := l.Accept()
 		if err == nil {
 			pause = 0
-			s.serve(nc)
+			s.accept(nc)
 			continue
 		}
 		select {
@@ -157,7 +164,7 @@ func (s *Server) serve(nc net.Conn) {
 	id := spool.NewID()
 	w := newWire(s, nc, id[len(id)-8:])
 	if r := s.admit(w); !r.IsZero() {
-		w.log.Warn("connection refused", "reply", r.String())
+		w.logRefusal("connection refused", r)
 		w.limits.Write = time.Second // never waits: the buffer of a new connection is empty
 		w.bye(r)
 		w.cancel()
@@ -166,55 +173,11 @@ func (s *Server) serve(nc net.Conn) {
 		return
 	}
 	s.o.Metrics.session(1)
+	if s.o.Arrived != nil {
+		s.o.Arrived(w.remote.Addr())
+	}
 	w.lookup()
 	w.start()
-}
-
-// admit counts a session, or says why not.
-func (s *Server) admit(w *wire) reply.Reply {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := network(w.remote.Addr())
-	switch {
-	case s.stopping:
-		return reply.New(421, reply.Enhanced{4, 3, 2}, "%s is being restarted, come back in a moment", s.o.Hostname)
-	case len(s.wires) >= w.limits.Sessions:
-		s.o.Metrics.limited("sessions")
-		return reply.New(421, reply.Enhanced{4, 3, 2}, "%s has too many connections, come back later", s.o.Hostname)
-	case s.from[key] >= w.limits.SessionsPerAddress:
-		s.o.Metrics.limited("sessions_per_address")
-		return reply.New(421, reply.Enhanced{4, 7, 0}, "%s has too many connections from you", s.o.Hostname)
-	}
-	s.from[key]++
-	s.wires[w] = struct{}{}
-	s.wg.Add(1)
-	return reply.Reply{}
-}
-
-// network is what counts as one address: an IPv6 /64 belongs to one host as a rule.
-func network(ip netip.Addr) netip.Prefix {
-	bits := 32
-	if ip.Is6() {
-		bits = 64
-	}
-	p, err := ip.WithZone("").Prefix(bits)
-	if err != nil {
-		return netip.Prefix{} // no IP address at all: all of those are one
-	}
-	return p
-}
-
-// remove forgets a session.
-func (s *Server) remove(w *wire) {
-	s.mu.Lock()
-	delete(s.wires, w)
-	key := network(w.remote.Addr())
-	if s.from[key]--; s.from[key] <= 0 {
-		delete(s.from, key)
-	}
-	s.mu.Unlock()
-	s.o.Metrics.session(-1)
-	s.wg.Done()
 }
 
 // recycle takes a buffer back.
@@ -239,7 +202,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = errors.Join(err, l.Close())
 	}
 	for w := range s.wires {
-		w.drain()
+		w.sendAway(errLeave)
+	}
+	for nc := range s.headers {
+		err = errors.Join(err, nc.Close())
 	}
 	s.mu.Unlock()
 	done := make(chan struct{})

@@ -8,6 +8,7 @@ import (
 
 	smtp "github.com/emersion/go-smtp"
 
+	"restante/relay/policy/rate"
 	"restante/relay/reply"
 	"restante/spool"
 )
@@ -49,8 +50,8 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 		return wireError(needsUTF8)
 	}
 	t := &txn{w: w, client: w.client(opts.UTF8), mail: m, begun: time.Now()}
-	tx, r := w.srv.o.Handler.Begin(w.ctx, t.client, m)
-	if r = proper(r); !r.IsZero() && !r.Positive() {
+	tx, r := s.begin(t)
+	if !r.IsZero() && !r.Positive() {
 		w.cmd.judged = true
 		t.result = r
 		t.log("refused at MAIL")
@@ -61,6 +62,20 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 	w.srv.wg.Add(1)
 	w.accept(r, reply.New(250, reply.Enhanced{2, 1, 0}, "Sender ok"))
 	return nil
+}
+
+// begin asks whether the sender is taken.
+func (s *session) begin(t *txn) (Transaction, reply.Reply) {
+	over := s.w.srv.o.Rates.Message(s.w.remote.Addr())
+	if over.IsZero() {
+		tx, r := s.w.srv.o.Handler.Begin(s.w.ctx, t.client, t.mail)
+		return tx, proper(r)
+	}
+	s.w.srv.o.Metrics.limited("rate_" + over.Kind)
+	if over.Kind == rate.Banned {
+		return nil, s.w.over(421, over) // and the connection is closed
+	}
+	return nil, s.w.over(450, over)
 }
 
 // Rcpt adds a recipient.
@@ -79,12 +94,8 @@ func (s *session) Rcpt(to string, opts *smtp.RcptOptions) error {
 	t.refusal = r
 	w.cmd.judged = true
 	w.srv.o.Metrics.rcptRefused(r)
-	if r.Permanent() {
-		if w.refused++; w.refused >= w.limits.RefusedRecipients && w.doom.IsZero() {
-			w.srv.o.Metrics.limited("harvest")
-			w.doom = reply.New(421, reply.Enhanced{4, 7, 0}, "Too many refused recipients")
-		}
-	}
+	w.logRefusal("recipient refused", r, "to", spool.Printable(w.cmd.path))
+	w.harvest(r)
 	return wireError(r)
 }
 
@@ -178,6 +189,9 @@ func (s *session) finish(t *txn, in *intake, body *spool.Body) reply.Reply {
 	t.result = res
 	if res.Positive() {
 		s.w.commands = 0
+		s.w.mu.Lock()
+		s.w.useful = true
+		s.w.mu.Unlock()
 	}
 	return res
 }
@@ -218,6 +232,15 @@ func (t *txn) close() {
 	default:
 		t.log("refused")
 	}
+}
+
+// logRefusal writes a line for what was refused outside a message, with what the sender wasn't told.
+func (w *wire) logRefusal(what string, r reply.Reply, more ...any) {
+	more = append(more, "reply", spool.Printable(r.String()))
+	if r.Cause != nil {
+		more = append(more, "cause", r.Cause.Error())
+	}
+	w.log.Info(what, more...)
 }
 
 // log writes the one line of a transaction and counts it.

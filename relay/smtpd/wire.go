@@ -70,9 +70,12 @@ type wire struct {
 	err error // sticky: nothing is read or written any more
 
 	mu      sync.Mutex
-	waiting bool // for a command, with no message open: may be sent away
-	leaving bool // the server stops
+	waiting bool      // for a command, with no message open: may be sent away
+	since   time.Time // when that began
+	useful  bool      // a message was accepted
+	leaving error     // why it is being sent away: errLeave, errCrowd
 	closed  bool
+	going   bool // sent away to make room; of srv.mu
 }
 
 // errGone makes go-smtp close without a word.
@@ -230,10 +233,10 @@ func (w *wire) fill(deadline time.Time, waiting bool) error {
 func (w *wire) arm(deadline time.Time, waiting bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.leaving && waiting {
-		return errLeave
+	if w.leaving != nil && waiting {
+		return w.leaving
 	}
-	w.waiting = waiting
+	w.waiting, w.since = waiting, time.Now()
 	return w.raw.SetReadDeadline(deadline)
 }
 
@@ -243,20 +246,29 @@ func (w *wire) disarm(err error) error {
 	defer w.mu.Unlock()
 	waiting := w.waiting
 	w.waiting = false
-	if w.leaving && waiting && errors.Is(err, os.ErrDeadlineExceeded) {
-		return errLeave
+	if w.leaving != nil && waiting && errors.Is(err, os.ErrDeadlineExceeded) {
+		return w.leaving
 	}
 	return err
 }
 
-// errLeave: the server stops.
-var errLeave = errors.New("smtpd: stopping")
+// Reasons to send a peer away.
+var (
+	errLeave = errors.New("smtpd: stopping")
+	errCrowd = errors.New("smtpd: its place is needed")
+)
 
 // lost ends the session after a failed read, with a word to the peer where that makes sense.
 func (w *wire) lost(err error) error {
 	switch {
 	case errors.Is(err, errLeave):
 		w.bye(reply.New(421, reply.Enhanced{4, 3, 2}, "%s is being restarted, come back in a moment", w.srv.o.Hostname))
+	case errors.Is(err, errCrowd):
+		w.srv.o.Metrics.limited("crowd")
+		w.limits.Write = time.Second // the place has been given to somebody else
+		r := w.refuse(421, reply.Enhanced{4, 3, 2}, "%s has too many connections and you were idle, come back later", w.srv.o.Hostname)
+		w.logRefusal("idle session ended", r)
+		w.bye(r)
 	case errors.Is(err, errSlow):
 		w.srv.o.Metrics.limited("rate")
 		w.bye(reply.New(421, reply.Enhanced{4, 4, 2}, "%s: the message comes too slowly", w.srv.o.Hostname))
@@ -333,7 +345,7 @@ func (w *wire) handshake() error {
 		w.session.end()
 		w.session = nil
 	}
-	if err := w.raw.SetDeadline(time.Now().Add(min(w.limits.Idle, time.Minute))); err != nil {
+	if err := w.raw.SetDeadline(time.Now().Add(min(w.idle(), time.Minute))); err != nil {
 		return w.lost(err)
 	}
 	tc := tls.Server(w.raw, w.srv.tls)
@@ -378,7 +390,11 @@ func (w *wire) close() {
 // linger waits a little for the peer to read our last reply: closing while it still sends would make its
 // system throw the reply away.
 func (w *wire) linger() {
-	tcp, ok := w.raw.(*net.TCPConn)
+	raw := w.raw
+	if p, ok := raw.(*proxied); ok {
+		raw = p.Conn
+	}
+	tcp, ok := raw.(*net.TCPConn)
 	if !ok || tcp.CloseWrite() != nil || tcp.SetReadDeadline(time.Now().Add(2*time.Second)) != nil {
 		return
 	}
@@ -386,15 +402,20 @@ func (w *wire) linger() {
 	_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, io.LimitReader(tcp, 64<<20), (*w.buf))
 }
 
-// drain sends the peer away as soon as no message is under way. It may be called by any goroutine.
-func (w *wire) drain() {
+// sendAway sends the peer away: at a stop as soon as no message is under way, in a crowd only if it is idle right now. It
+// reports that the peer is on its way. It may be called by any goroutine.
+func (w *wire) sendAway(why error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.leaving = true
+	if why == errCrowd && (!w.waiting || w.leaving != nil) {
+		return false
+	}
+	w.leaving = why
 	if w.waiting {
 		// Wakes the read; if that fails the connection is gone already.
 		_ = w.raw.SetReadDeadline(time.Unix(1, 0))
 	}
+	return true
 }
 
 // kill cuts the connection. It may be called by any goroutine.

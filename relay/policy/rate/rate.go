@@ -115,10 +115,21 @@ func (t *Table) Exempt(a netip.Addr) bool {
 	return t.exempt(a.Unmap().WithZone(""))
 }
 
-func (t *Table) exempt(a netip.Addr) bool {
-	if !a.IsValid() || !a.IsGlobalUnicast() || a.IsPrivate() {
-		return true
+// Named reports that a client's network is named as exempt.
+func (t *Table) Named(a netip.Addr) bool {
+	if t == nil {
+		return false
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.named(a.Unmap().WithZone(""))
+}
+
+func (t *Table) exempt(a netip.Addr) bool {
+	return !a.IsValid() || !a.IsGlobalUnicast() || a.IsPrivate() || t.named(a)
+}
+
+func (t *Table) named(a netip.Addr) bool {
 	for _, p := range t.limits.Exempt {
 		if p.Contains(a) {
 			return true
@@ -183,6 +194,7 @@ func (t *Table) count(a netip.Addr, kind string, period time.Duration, limit fun
 		if over := at.Add(step).Sub(now) - period; over > 0 {
 			if kind == Refused && t.limits.Ban > 0 {
 				t.get(p, now).banned = now.Add(t.limits.Ban)
+				over = t.limits.Ban
 			}
 			return Over{Kind: kind, Who: p, Limit: limits[i], Again: over}
 		}

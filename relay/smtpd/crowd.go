@@ -1,0 +1,214 @@
+package smtpd
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"restante/relay/policy/rate"
+	"restante/relay/reply"
+)
+
+// What happens when sessions run short. From stressAt percent of Limits.Sessions on, nobody may be idle for longer than
+// stressIdle. When all are taken, who comes takes the place of who has waited longest: first of those that have brought no message yet,
+// and of nobody who has waited for less than patience, so that a flood can't push out who is just saying hello.
+const (
+	stressAt   = 80
+	stressIdle = 10 * time.Second
+	patience   = 2 * time.Second
+	crowdShare = 20                     // one of so many sessions is sent away at once, so that one look at all of them serves many newcomers
+	crowdRest  = 100 * time.Millisecond // until all are looked at again when nobody could be sent away
+)
+
+// admit counts a session, or says why not.
+func (s *Server) admit(w *wire) reply.Reply {
+	addr := w.remote.Addr()
+	over := s.o.Rates.Connect(addr)
+	named := s.o.Rates.Named(addr) || s.isProxy(addr)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := rate.Address(addr)
+	switch {
+	case s.stopping:
+		return reply.New(421, reply.Enhanced{4, 3, 2}, "%s is being restarted, come back in a moment", s.o.Hostname)
+	case !over.IsZero():
+		s.o.Metrics.limited("rate_" + over.Kind)
+		return w.over(421, over)
+	case s.from[key] >= w.limits.SessionsPerAddress && !named && !s.hides(addr):
+		s.o.Metrics.limited("sessions_per_address")
+		return w.refuse(421, reply.Enhanced{4, 7, 0}, "%s has too many connections from you", s.o.Hostname)
+	case len(s.wires)-s.going >= w.limits.Sessions && !s.makeRoom(w.limits.Sessions):
+		s.o.Metrics.limited("sessions")
+		return w.refuse(421, reply.Enhanced{4, 3, 2}, "%s has too many connections, come back later", s.o.Hostname)
+	}
+	s.from[key]++
+	s.wires[w] = struct{}{}
+	s.stressed.Store(len(s.wires)*100 >= w.limits.Sessions*stressAt)
+	s.meet(addr, named)
+	s.wg.Add(1)
+	return reply.Reply{}
+}
+
+// remove forgets a session.
+func (s *Server) remove(w *wire) {
+	s.mu.Lock()
+	delete(s.wires, w)
+	if w.going {
+		s.going--
+	}
+	s.stressed.Store(len(s.wires)*100 >= s.limits.Load().Sessions*stressAt)
+	key := rate.Address(w.remote.Addr())
+	if s.from[key]--; s.from[key] <= 0 {
+		delete(s.from, key)
+	}
+	s.mu.Unlock()
+	s.o.Metrics.session(-1)
+	s.wg.Done()
+}
+
+// makeRoom sends away who has waited longest, and reports that there is room now. The caller holds mu.
+func (s *Server) makeRoom(limit int) bool {
+	now := time.Now()
+	if now.Before(s.crowded) {
+		return false
+	}
+	type idler struct {
+		w      *wire
+		since  time.Time
+		useful bool
+	}
+	var idle []idler
+	for w := range s.wires {
+		if since, useful, ok := w.idleSince(); ok && now.Sub(since) >= patience {
+			idle = append(idle, idler{w, since, useful})
+		}
+	}
+	slices.SortFunc(idle, func(a, b idler) int {
+		if a.useful != b.useful {
+			if a.useful {
+				return 1
+			}
+			return -1
+		}
+		return a.since.Compare(b.since)
+	})
+	sent := 0
+	for _, i := range idle {
+		if sent > limit/crowdShare {
+			break
+		}
+		if i.w.sendAway(errCrowd) {
+			i.w.going = true
+			s.going++
+			sent++
+		}
+	}
+	if sent == 0 {
+		s.crowded = now.Add(crowdRest)
+	}
+	return sent > 0
+}
+
+// hiddenAfter is how many sessions in a row have to come from one private address before it counts as one that hides who
+// really connects.
+const hiddenAfter = 200
+
+// meet notes from where a session comes. The caller holds mu.
+func (s *Server) meet(a netip.Addr, named bool) {
+	if a != s.lately {
+		s.lately, s.inRow = a, 0
+	}
+	s.inRow++
+	if s.inRow == hiddenAfter && s.hides(a) && !named {
+		s.o.Log.Warn("all clients come from one private address: something before this machine hides who connects, so rates, SPF and lists of addresses can't work. "+
+			"Let it keep the client's address (no source NAT), or speak the PROXY protocol and name it in [smtp] proxies; if it is yours, name it in [rates] exempt", "address", a.String())
+	}
+}
+
+// hides reports an address that stands for many clients, as far as one can see. The caller holds mu.
+func (s *Server) hides(a netip.Addr) bool {
+	return a == s.lately && s.inRow >= hiddenAfter && (a.IsPrivate() || a.IsLoopback())
+}
+
+// HiddenBehind returns the private address from which all sessions of late have come, or the zero Addr: then something before this
+// machine, a NAT or a proxy, hides who connects, and nothing that is judged by address can work. Named networks are meant to.
+func (s *Server) HiddenBehind() netip.Addr {
+	s.mu.Lock()
+	a := s.lately
+	hides := s.hides(a)
+	s.mu.Unlock()
+	if !hides || s.o.Rates.Named(a) || s.isProxy(a) {
+		return netip.Addr{}
+	}
+	return a
+}
+
+// idle is how long this peer may be silent now.
+func (w *wire) idle() time.Duration {
+	if w.srv.stressed.Load() {
+		return min(w.limits.Idle, stressIdle)
+	}
+	return w.limits.Idle
+}
+
+// rateGrace is how long a message may come slowly now.
+func (w *wire) rateGrace() time.Duration {
+	if w.srv.stressed.Load() {
+		return min(w.limits.RateGrace, stressIdle)
+	}
+	return w.limits.RateGrace
+}
+
+// idleSince says since when the peer owes us a command, and whether it has brought a message before. ok is false while it doesn't, or is being
+// sent away. It may be called by any goroutine.
+func (w *wire) idleSince() (since time.Time, useful, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.since, w.useful, w.waiting && w.leaving == nil
+}
+
+// refuse makes a reply that names the session, as Client.Refuse does.
+func (w *wire) refuse(code int, e reply.Enhanced, format string, args ...any) reply.Reply {
+	return (&Client{Session: w.id}).Refuse(code, e, format, args...)
+}
+
+// over is the reply to who does something too often.
+func (w *wire) over(code int, over rate.Over) reply.Reply {
+	what := "Too many " + over.Kind + " from " + over.Who.String()
+	if over.Kind == rate.Banned || over.Kind == rate.Refused {
+		what = "Too many refused recipients from " + over.Who.String()
+	}
+	return w.refuse(code, reply.Enhanced{4, 7, 1}, "%s, come back in %s", what, max(over.Again, time.Second).Round(time.Second)).With(over)
+}
+
+// Harvesters are slowed down before they are banned: from the tarpitFrom-th recipient of a session that isn't there on, each
+// reply waits.
+const (
+	tarpitFrom = 10
+	tarpitTime = time.Second
+)
+
+// harvest counts a refused recipient against the client, as long as it is the address that is wrong and not something of ours.
+func (w *wire) harvest(r reply.Reply) {
+	if !r.Permanent() && (!r.Transient() || r.Enhanced[1] != 1) { // X.1.X: addresses (RFC 3463)
+		return
+	}
+	w.refused++
+	if over := w.srv.o.Rates.Refused(w.remote.Addr()); !over.IsZero() && w.doom.IsZero() {
+		w.srv.o.Metrics.limited("rate_" + over.Kind)
+		w.doom = w.over(421, over)
+	}
+	if w.refused >= w.limits.RefusedRecipients && w.doom.IsZero() {
+		w.srv.o.Metrics.limited("harvest")
+		w.doom = w.refuse(421, reply.Enhanced{4, 7, 0}, "Too many refused recipients")
+	}
+	if w.refused < tarpitFrom || w.srv.o.Rates.Exempt(w.remote.Addr()) {
+		return
+	}
+	w.flush()
+	select {
+	case <-time.After(tarpitTime):
+	case <-w.ctx.Done():
+	case <-w.srv.stopped:
+	}
+}
