@@ -30,6 +30,7 @@ type DANE struct {
 	Base    string   // the name that the records are for, and that the server is asked for (SNI)
 	Names   []string // that a certificate of a DANE-TA record may carry, Base first (RFC 7672 3.2.2)
 	Records []TLSA   // verified; empty: the server has none
+	Guided  bool     // it is the right server too: the configuration names it, or MX records that are signed
 }
 
 // DANE finds the TLSA records that count for a server (RFC 7672 2.2). Without Must, a server whose name isn't signed has none, and isn't
@@ -57,6 +58,7 @@ func (r *Resolver) dane(ctx context.Context, s Server) (DANE, error) {
 		return DANE{}, nil
 	}
 	var more []string
+	guided := s.Domain == ""
 	if s.Domain != "" {
 		mx, err := r.lookup(ctx, s.Domain, dns.TypeMX, true)
 		switch {
@@ -67,6 +69,7 @@ func (r *Resolver) dane(ctx context.Context, s Server) (DANE, error) {
 		case err == nil && mx.secure:
 			more = []string{strings.ToLower(strings.TrimSuffix(s.Domain, "."))}
 		}
+		guided = mx.secure
 	}
 	names, err := r.bases(ctx, host, s.Must)
 	if err != nil {
@@ -81,7 +84,7 @@ func (r *Resolver) dane(ctx context.Context, s Server) (DANE, error) {
 			if base != host && s.Domain == "" {
 				more = []string{host} // the next hop itself, before its alias was followed
 			}
-			return DANE{Base: base, Names: append([]string{base}, more...), Records: records}, nil
+			return DANE{Base: base, Names: append([]string{base}, more...), Records: records, Guided: guided}, nil
 		}
 	}
 	return DANE{}, nil

@@ -62,7 +62,7 @@ func TestDANE(t *testing.T) {
 		{Server{Host: "MX.Signed.Test."}, "mx.signed.test: 3 1 1 aabbcc"},
 		{Server{Host: "mx.signed.test", Port: 2525}, "mx.signed.test: 2 0 2 00"},
 		{Server{Host: "mx.signed.test", Domain: "Signed.test."}, "mx.signed.test signed.test: 3 1 1 aabbcc"},
-		{Server{Host: "mx.signed.test", Domain: "plain.test"}, "mx.signed.test: 3 1 1 aabbcc"}, // anybody could have named it, but it is what it is
+		{Server{Host: "mx.signed.test", Domain: "plain.test"}, "mx.signed.test: 3 1 1 aabbcc, by chance"}, // anybody could have named it, but it is what it is
 		{Server{Host: "mx.signed.test", Domain: "plain.test", Must: true}, "insecure MX"},
 		{Server{Host: "mx.signed.test", Domain: "nomx.signed.test", Must: true}, "mx.signed.test: 3 1 1 aabbcc"}, // the implicit MX
 		{Server{Host: "bare.signed.test"}, "none"},
@@ -105,6 +105,9 @@ func said(d DANE, err error) string {
 	out := strings.Join(d.Names, " ") + ":"
 	for _, r := range d.Records {
 		out += fmt.Sprintf(" %d %d %d %x", r.Usage, r.Selector, r.Matching, r.Data[:min(3, len(r.Data))])
+	}
+	if !d.Guided {
+		out += ", by chance"
 	}
 	return out
 }
