@@ -95,6 +95,8 @@ func brokenAs(res *smtpc.Result, reused bool) fate {
 		return fateUnsent
 	case errors.Is(res.Err, smtpc.ErrSource):
 		return fateDeferred
+	case errors.As(res.Err, &e) && e.AboutClient():
+		return fateDeferred // also 421: the next message comes from somebody else
 	case errors.As(res.Err, &e) && e.Reply.Code == 421, res.Err == nil && res.Mail.Code == 421:
 		// The primary takes so many messages a connection, or is being stopped.
 		if reused {

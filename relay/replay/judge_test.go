@@ -20,6 +20,7 @@ func TestJudge(t *testing.T) {
 	lost := &smtpc.Error{Stage: smtpc.StageMessage, Err: smtpc.ErrClosed}
 	unknown := &smtpc.Error{Stage: smtpc.StageDot, Err: smtpc.ErrTimeout}
 	turned := &smtpc.Error{Stage: smtpc.StageMail, Reply: closing}
+	client := func(r reply.Reply) *smtpc.Error { return &smtpc.Error{Stage: smtpc.StageXClient, Reply: r} }
 	rs := func(r ...reply.Reply) []reply.Reply { return r }
 	for _, c := range []struct {
 		name   string
@@ -49,6 +50,9 @@ func TestJudge(t *testing.T) {
 		{"enough for one connection", smtpc.Result{Mail: closing, Rcpts: rs(reply.Reply{}, reply.Reply{}), Err: turned}, true, "[unsent unsent]", pace.Unsent},
 		{"421 to the first", smtpc.Result{Mail: closing, Rcpts: rs(reply.Reply{}, reply.Reply{}), Err: turned}, false, "[turned away turned away]", pace.Lost},
 		{"421 to RCPT", smtpc.Result{Mail: ok, Rcpts: rs(ok, closing), Err: turned}, true, "[unsent unsent]", pace.Unsent},
+		{"its client refused", smtpc.Result{Mail: no, Rcpts: rs(reply.Reply{}, reply.Reply{}), Err: client(no)}, false, "[refused refused]", pace.Refused},
+		{"its client refused for now, and the connection closed", smtpc.Result{Mail: closing, Rcpts: rs(reply.Reply{}, reply.Reply{}), Err: client(closing)}, true, "[deferred deferred]", pace.Deferred},
+		{"lost at XCLIENT", smtpc.Result{Rcpts: rs(reply.Reply{}, reply.Reply{}), Err: &smtpc.Error{Stage: smtpc.StageXClient, Err: smtpc.ErrClosed}}, true, "[unsent unsent]", pace.Unsent},
 		{"can't be read", smtpc.Result{Mail: ok, Rcpts: rs(ok, ok), Err: errors.Join(smtpc.ErrSource)}, false, "[deferred deferred]", pace.Deferred},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -36,6 +36,8 @@ type Conn struct {
 	werr   error // writing failed; what the server had said before that can still be read
 	open   bool  // the server may be inside a transaction: RSET before the next MAIL
 	utf8   bool  // MAIL was sent with SMTPUTF8
+
+	withdrawn bool // XCLIENT was used and isn't offered any more
 }
 
 func newConn(d *Dialer, t Target, nc net.Conn, name string) *Conn {

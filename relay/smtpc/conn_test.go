@@ -2,6 +2,7 @@ package smtpc
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -734,7 +735,7 @@ func TestAlive(t *testing.T) {
 func TestOrigin(t *testing.T) {
 	o := plain()
 	o.XClient = []string{"NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN"}
-	o.XForward = []string{"NAME", "ADDR", "PROTO", "HELO", "SOURCE"}
+	o.XForward = []string{"NAME", "ADDR", "PROTO", "HELO", "IDENT", "SOURCE"}
 	s := startSink(t, sink.Options{Offers: o})
 	tg := target(s.Addr())
 	tg.Trusted = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
@@ -743,8 +744,8 @@ func TestOrigin(t *testing.T) {
 		o    Origin
 		want string
 	}{
-		{Origin{Addr: netip.MustParseAddr("192.0.2.1"), Port: 99, Name: "a.test", Helo: "x=y z", Protocol: "ESMTPS"}, "a.test 192.0.2.1 99 ESMTP x+3Dy+20z"},
-		{Origin{Addr: netip.MustParseAddr("2001:db8::1"), Helo: "a"}, "[UNAVAILABLE] IPV6:2001:db8::1 [UNAVAILABLE] SMTP a"},
+		{Origin{Addr: netip.MustParseAddr("192.0.2.1"), Port: 99, Name: "a.test", Helo: "x=y z", Protocol: "ESMTPS", ID: "01J"}, "a.test 192.0.2.1 99 ESMTP x+3Dy+20z"},
+		{Origin{Addr: netip.MustParseAddr("2001:db8::1"), Helo: "a", ID: "01J"}, "[UNAVAILABLE] IPV6:2001:db8::1 [UNAVAILABLE] SMTP a"},
 		{Origin{Addr: netip.MustParseAddr("::ffff:10.0.0.1"), Port: 1, Name: "trusted.test"}, "[UNAVAILABLE] [UNAVAILABLE] [UNAVAILABLE] SMTP [UNAVAILABLE]"},
 		{Origin{Addr: netip.MustParseAddr("127.0.0.1")}, "[UNAVAILABLE] [UNAVAILABLE] [UNAVAILABLE] SMTP [UNAVAILABLE]"},
 		{Origin{Addr: netip.MustParseAddr("198.51.100.7")}, "[UNAVAILABLE] [UNAVAILABLE] [UNAVAILABLE] SMTP [UNAVAILABLE]"},
@@ -762,8 +763,8 @@ func TestOrigin(t *testing.T) {
 		if got := x["NAME"] + " " + x["ADDR"] + " " + x["PORT"] + " " + x["PROTO"] + " " + x["HELO"]; got != tc.want || len(x) != 5 {
 			t.Errorf("%v, want %s", x, tc.want)
 		}
-		if len(m.XForward) != 4 || m.XForward["ADDR"] != x["ADDR"] {
-			t.Errorf("%v", m.XForward)
+		if f := m.XForward; len(f) != 6 || f["ADDR"] != x["ADDR"] || f["SOURCE"] != "REMOTE" || f["IDENT"] != cmp.Or(tc.o.ID, "[UNAVAILABLE]") {
+			t.Errorf("%v", f)
 		}
 	}
 }

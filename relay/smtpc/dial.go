@@ -251,7 +251,7 @@ func isTimeout(err error) bool {
 func (c *Conn) start(ctx context.Context, useTLS bool) (*Conn, error) {
 	stop := c.watch(ctx)
 	defer stop()
-	if err := c.hello(); err != nil {
+	if err := c.hello(StageEhlo); err != nil {
 		return nil, err
 	}
 	required := c.target.TLS.Mode == TLSRequired
@@ -278,7 +278,7 @@ func (c *Conn) start(ctx context.Context, useTLS bool) (*Conn, error) {
 	if err := c.handshake(ctx); err != nil {
 		return nil, err
 	}
-	if err := c.hello(); err != nil { // RFC 3207 4.2: what was offered in plain doesn't count any more
+	if err := c.hello(StageEhlo); err != nil { // RFC 3207 4.2: what was offered in plain doesn't count any more
 		return nil, err
 	}
 	c.offers.StartTLS = true
@@ -293,28 +293,33 @@ func (c *Conn) loggedIn() (*Conn, error) {
 }
 
 // hello says EHLO, or HELO where that isn't known, and takes down what is offered.
-func (c *Conn) hello() error {
-	banner, tlsState := c.offers.Banner, c.offers.TLS
+func (c *Conn) hello(stage Stage) error {
 	name := cmp.Or(c.d.Hostname, "localhost")
-	r, err := c.command(StageEhlo, "EHLO "+name)
+	r, err := c.command(stage, "EHLO "+name)
 	if err != nil {
 		return err
 	}
 	esmtp := r.Code == 250
 	if r.Permanent() { // RFC 5321 3.2: 500, 502 and their like mean that it isn't known
-		if r, err = c.command(StageEhlo, "HELO "+name); err != nil {
+		if r, err = c.command(stage, "HELO "+name); err != nil {
 			return err
 		}
 	}
 	if r.Code != 250 {
-		return c.refuse(StageEhlo, r)
+		return c.refuse(stage, r)
 	}
+	c.announced(r, esmtp)
+	return nil
+}
+
+// announced takes down what a reply to EHLO or HELO offers.
+func (c *Conn) announced(r reply.Reply, esmtp bool) {
+	banner, tlsState := c.offers.Banner, c.offers.TLS
 	c.offers = Offers{ESMTP: esmtp}
 	if esmtp {
 		c.offers = parseOffers(r.Text)
 	}
 	c.offers.Banner, c.offers.TLS = banner, tlsState
-	return nil
 }
 
 // parseOffers reads the lines of a reply to EHLO.

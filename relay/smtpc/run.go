@@ -212,6 +212,9 @@ func (r *runner) envelope(f *flight) (bool, error) {
 		return false, nil
 	}
 	if c.broken != nil {
+		if c.broken.Stage == StageXClient {
+			f.res.Mail = c.broken.Reply // what the server has against this client it would have said to MAIL
+		}
 		return false, c.broken
 	}
 	if !c.offers.Pipelining {

@@ -114,6 +114,7 @@ type Origin struct {
 	Name     string // verified reverse name
 	Helo     string
 	Protocol string // "SMTP" or "ESMTP"; other values (RFC 3848) are cut down to those
+	ID       string // under which we keep the message, "" if we don't
 }
 
 // Stage says how far a conversation was.
@@ -167,7 +168,7 @@ var (
 type Error struct {
 	Stage Stage
 	Host  string      // "name [address]:port"
-	Reply reply.Reply // if a reply is why: 421, or one that refuses us at banner, EHLO, STARTTLS, XCLIENT; else zero
+	Reply reply.Reply // if a reply is why: 421, or one that refuses us at banner, EHLO, STARTTLS, or a client at XCLIENT; else zero
 	Err   error       // if no reply is why
 }
 
@@ -189,6 +190,9 @@ func (e *Error) Unwrap() error { return e.Err }
 // Is makes errors.Is(err, ErrUnknown) true exactly when the end of a message may have been seen and wasn't answered.
 func (e *Error) Is(target error) bool { return target == ErrUnknown && e.Unknown() }
 
+// AboutClient reports that the server refuses the client it was told of (see Conn.XClient): that says nothing of the server.
+func (e *Error) AboutClient() bool { return e.Stage == StageXClient && !e.Reply.IsZero() }
+
 // Unknown reports that the end of a message may have been seen and wasn't answered.
 func (e *Error) Unknown() bool { return e.Stage == StageDot && e.Reply.IsZero() }
 
@@ -205,7 +209,7 @@ type Transaction struct {
 // Result is what became of a transaction. A recipient has the message exactly when its reply in Rcpts
 // and Dot are positive.
 type Result struct {
-	Mail  reply.Reply
+	Mail  reply.Reply   // to MAIL, or to XCLIENT where that was refused: Err then says so
 	Rcpts []reply.Reply // as many as the transaction has; zero where no reply was read
 	Dot   reply.Reply   // to the end of the message, or to DATA or BDAT where that was refused
 	Sent  bool          // the end of the message went out, or may have; with a zero Dot nobody knows what became of it
