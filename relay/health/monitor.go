@@ -270,8 +270,8 @@ func (m *Monitor) Dial(ctx context.Context, name string) (*smtpc.Conn, error) {
 	for _, t := range ts {
 		c, err := m.o.Dialer.Dial(ctx, t)
 		if err != nil && unresolved(err) {
-			if ip := m.lastAddr(name, t.Host); ip != "" {
-				c, err = m.o.Dialer.Dial(ctx, at(t, ip))
+			if last := m.atLast(name, t); last != nil {
+				c, err = m.o.Dialer.Dial(ctx, *last)
 			}
 		}
 		if err == nil {

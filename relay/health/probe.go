@@ -67,7 +67,11 @@ func (m *Monitor) watch(ctx context.Context, s *set) {
 // probe asks each host of s until one is good, within one interval altogether.
 func (m *Monitor) probe(ctx context.Context, s *set) bool {
 	m.mu.Lock()
-	targets, addrs, interval := s.targets, maps.Clone(s.addrs), s.interval
+	targets, interval := s.targets, s.interval
+	last := make([]*smtpc.Target, len(targets))
+	for i, t := range targets {
+		last[i] = s.atLast(t)
+	}
 	var mxErr error
 	for _, n := range s.domains {
 		if d := m.domains[n]; d != nil {
@@ -86,8 +90,8 @@ func (m *Monitor) probe(ctx context.Context, s *set) bool {
 	rcpts := m.candidates(s)
 	budget := interval / time.Duration(len(targets))
 	var worst Probed
-	for _, t := range targets {
-		p := m.probeHost(ctx, t, addrs[t.Host], rcpts, max(budget, 100*time.Millisecond))
+	for i, t := range targets {
+		p := m.probeHost(ctx, t, last[i], rcpts, max(budget, 100*time.Millisecond))
 		if ctx.Err() != nil {
 			return false // we are stopping; this says nothing of the primary
 		}
@@ -109,13 +113,13 @@ func (m *Monitor) probe(ctx context.Context, s *set) bool {
 	return false
 }
 
-func (m *Monitor) probeHost(ctx context.Context, t smtpc.Target, addr string, rcpts []string, budget time.Duration) Probed {
+func (m *Monitor) probeHost(ctx context.Context, t smtpc.Target, last *smtpc.Target, rcpts []string, budget time.Duration) Probed {
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	begun := time.Now()
 	p := m.o.Prober.Probe(ctx, t, rcpts)
-	if p.Kind == Lost && p.unresolved() && addr != "" {
-		p = m.o.Prober.Probe(ctx, at(t, addr), rcpts)
+	if p.Kind == Lost && p.unresolved() && last != nil {
+		p = m.o.Prober.Probe(ctx, *last, rcpts)
 	}
 	m.o.Metrics.probed(p.Kind, time.Since(begun))
 	return p

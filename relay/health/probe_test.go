@@ -2,12 +2,15 @@ package health
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"restante/dns"
 	"restante/relay/sink"
 	"restante/relay/smtpc"
 )
@@ -150,6 +153,59 @@ func TestDial(t *testing.T) {
 	if _, err := m.Dial(t.Context(), "z.example"); err == nil {
 		t.Fatal("connected for a domain that isn't hosted")
 	}
+}
+
+// TestVouchedForOutlivesDNS: a server that DNS vouched for is reached at its last address too, but isn't believed for less.
+func TestVouchedForOutlivesDNS(t *testing.T) {
+	s, _ := startSink(t)
+	der, err := s.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := resolver{"mail.a.example": "127.0.0.1"}
+	authority := &records{data: der}
+	m, err := New(Options{
+		Domains: []Domain{{Name: "a.example", Primary: []string{"mail.a.example" + s.Addr()[strings.LastIndexByte(s.Addr(), ':'):]}}},
+		Dialer:  &smtpc.Dialer{Hostname: "mx2.test", Resolver: names, DANE: authority},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		change func()
+		ok     bool
+	}{
+		{func() {}, true},
+		{func() { delete(names, "mail.a.example") }, true},
+		{func() { authority.err = errors.New("no answer") }, false},
+	} {
+		step.change()
+		c, err := m.Dial(t.Context(), "a.example")
+		if (err == nil) != step.ok {
+			t.Fatal(err)
+		}
+		if err == nil {
+			if c.Offers().Verified != smtpc.VerifiedDANE {
+				t.Errorf("%+v", c.Offers())
+			}
+			c.Quit()
+		}
+	}
+	if authority.asked != "mail.a.example true" {
+		t.Errorf("asked for %s", authority.asked)
+	}
+}
+
+// records vouch for one certificate.
+type records struct {
+	data  []byte
+	err   error
+	asked string
+}
+
+func (r *records) DANE(_ context.Context, s dns.Server) (dns.DANE, error) {
+	r.asked = fmt.Sprint(s.Host, " ", s.Must)
+	return dns.DANE{Base: s.Host, Names: []string{s.Host}, Records: []dns.TLSA{{Usage: 3, Data: r.data}}}, r.err
 }
 
 type resolver map[string]string

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,7 +92,7 @@ func hostTargets(hosts []string, c Domain) []smtpc.Target {
 	ts := make([]smtpc.Target, 0, len(hosts))
 	for _, h := range hosts {
 		h = strings.ToLower(strings.TrimSuffix(h, "."))
-		ts = append(ts, c.dress(smtpc.Target{Host: h, Port: 25, Name: h}))
+		ts = append(ts, c.dress(smtpc.Target{Host: h, Port: 25, Name: h, Domain: c.Name}))
 	}
 	return ts
 }
@@ -279,22 +280,28 @@ func (m *Monitor) answeredLocked(s *set, t smtpc.Target, remote string, offers s
 	}
 }
 
-func (m *Monitor) lastAddr(name, host string) string {
+func (m *Monitor) atLast(name string, t smtpc.Target) *smtpc.Target {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if d := m.domains[normal(name)]; d != nil {
-		return d.set.addrs[host]
+		return d.set.atLast(t)
 	}
-	return ""
+	return nil
 }
 
-// at returns t to be reached at an address, while TLS still asks for the host's name.
-func at(t smtpc.Target, ip string) smtpc.Target {
-	if t.TLS.ServerName == "" {
-		t.TLS.ServerName = t.Host
+// atLast returns a host to be reached at its last good address, while TLS still asks for its name; nil if none is known. A server that
+// DNS vouched for (DANE) isn't taken at less because DNS fails.
+func (s *set) atLast(t smtpc.Target) *smtpc.Target {
+	ip := s.addrs[t.Host]
+	if ip == "" {
+		return nil
+	}
+	t.TLS.ServerName = cmp.Or(t.TLS.ServerName, t.Host)
+	if s.offers != nil && s.offers.Verified == smtpc.VerifiedDANE {
+		t.TLS.Mode = smtpc.TLSDANE
 	}
 	t.Host = ip
-	return t
+	return &t
 }
 
 // unresolved reports that a host's name could not be resolved.

@@ -14,6 +14,10 @@ func (c *Conn) unfit(m *Mail, rcpts []Rcpt) reply.Reply {
 	if c.offers.Size > 0 && m.Size > c.offers.Size {
 		return reply.New(552, reply.Enhanced{5, 3, 4}, "the message has %d octets, %s takes %d", m.Size, c.target.label(), c.offers.Size).With(ErrUnsupported)
 	}
+	if m.RequireTLS && !c.offers.KeepsTLS() {
+		// RFC 8689 4.2.1, 5: to give it on otherwise is what its sender has forbidden.
+		return reply.New(550, reply.Enhanced{5, 7, 30}, "the message must stay within verified TLS (REQUIRETLS), and %s %s", c.target.label(), c.lacks()).With(ErrUnsupported)
+	}
 	if !c.offers.SMTPUTF8 {
 		international := m.SMTPUTF8 || !ascii(m.From)
 		for i := range rcpts {
@@ -27,6 +31,19 @@ func (c *Conn) unfit(m *Mail, rcpts []Rcpt) reply.Reply {
 		return reply.Reply{}
 	}
 	return unfitPath(m.From, true)
+}
+
+// lacks says why a message with REQUIRETLS can't go to the server.
+func (c *Conn) lacks() string {
+	switch {
+	case c.offers.TLS == "":
+		return "was reached in plain"
+	case c.offers.Verified == "":
+		return "has a certificate that nothing vouches for"
+	case c.offers.Misled:
+		return "was found by MX records that aren't signed"
+	}
+	return "doesn't offer REQUIRETLS"
 }
 
 // unfitPath returns our own refusal of an address that would break the command it stands in, or a zero reply.
@@ -85,6 +102,9 @@ func (c *Conn) appendMail(b []byte, m *Mail, international bool) []byte {
 	c.utf8 = c.offers.SMTPUTF8 && (m.SMTPUTF8 || international || !ascii(m.From))
 	if c.utf8 {
 		b = append(b, " SMTPUTF8"...)
+	}
+	if m.RequireTLS {
+		b = append(b, " REQUIRETLS"...)
 	}
 	if c.offers.DSN {
 		if param(m.Ret) {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"restante/dns"
 	"restante/relay/reply"
 )
 
@@ -29,6 +30,11 @@ type Resolver interface {
 	LookupHost(ctx context.Context, host string) ([]string, error)
 }
 
+// Authority knows what DNS says of a server's certificate; *dns.Resolver does.
+type Authority interface {
+	DANE(ctx context.Context, s dns.Server) (dns.DANE, error)
+}
+
 // Dialer opens connections. The zero value of a field means its default. RFC 5321 4.5.3.2 allows 5 minutes
 // for the banner and most commands and 10 for the end of data; a sender waits behind pass-through and has such
 // limits itself, therefore ours are shorter.
@@ -36,6 +42,7 @@ type Dialer struct {
 	Hostname       string        // for EHLO
 	Self           string        // a word that only our own banner has: a server that says it is ourselves (ErrSelf); "": not known
 	Resolver       Resolver      // default: net.DefaultResolver
+	DANE           Authority     // nil: there is none to ask, and TLSDANE reaches nobody
 	ConnectTimeout time.Duration // for one address; default 10 s
 	BannerTimeout  time.Duration // from the start of Dial until the banner, all addresses together; default 10 s
 	CommandTimeout time.Duration // for the reply to a command, and for a block of the message to go out; default 60 s
@@ -58,7 +65,7 @@ type tlsFailure struct {
 const plainFor = 10 * time.Minute
 
 // Dial connects, reads the banner, says EHLO (HELO where that isn't known) and starts TLS as the policy says. The
-// addresses of the host are tried in order until one gives a positive banner. In opportunistic mode a failed
+// addresses of the host are tried in order until one gives a positive banner. In opportunistic mode, unless the server has TLSA records, a failed
 // handshake is followed by a new connection without TLS, and for ten minutes TLS isn't tried again; Offers().TLSFailed says why.
 //
 // The error is an *Error, except for a target or policy that makes no sense.
@@ -69,15 +76,23 @@ func (d *Dialer) Dial(ctx context.Context, t Target) (*Conn, error) {
 	if t.Implicit && t.TLS.Mode != TLSRequired {
 		return nil, fmt.Errorf("%s: TLS from the first octet is for TLS mode %s", t.label(), TLSRequired)
 	}
-	switch t.TLS.Mode {
-	case TLSNone:
-		return d.dial(ctx, t, false)
-	case TLSRequired:
-		return d.dial(ctx, t, true)
+	deadline := d.deadline()
+	addrs, err := d.resolve(ctx, t, deadline)
+	if err != nil {
+		return nil, err
+	}
+	if t.TLS.records, err = d.records(ctx, t, deadline); err != nil {
+		return nil, err
+	}
+	switch {
+	case t.TLS.Mode == TLSNone:
+		return d.dial(ctx, t, addrs, deadline, false)
+	case t.TLS.must():
+		return d.dial(ctx, t, addrs, deadline, true)
 	}
 	why := d.leftPlain(t.label())
 	if why == nil {
-		c, err := d.dial(ctx, t, true)
+		c, err := d.dial(ctx, t, addrs, deadline, true)
 		var failed *Error
 		if err == nil || !errors.As(err, &failed) || failed.Stage != StageTLS || errors.Is(ctx.Err(), context.Canceled) {
 			return c, err
@@ -89,7 +104,7 @@ func (d *Dialer) Dial(ctx context.Context, t Target) (*Conn, error) {
 		}
 		d.log().Info("the primary's TLS handshake failed, going on in plain", "host", failed.Host, "error", why, "for", plainFor)
 	}
-	c, err := d.dial(ctx, t, false)
+	c, err := d.dial(ctx, t, addrs, d.deadline(), false)
 	if err == nil && c.offers.StartTLS {
 		c.offers.TLSFailed = why.Error()
 	}
@@ -130,12 +145,11 @@ func (t Target) label() string {
 	return cmp.Or(t.Name, net.JoinHostPort(t.host(), strconv.Itoa(cmp.Or(t.Port, 25))))
 }
 
-func (d *Dialer) dial(ctx context.Context, t Target, useTLS bool) (*Conn, error) {
-	deadline := time.Now().Add(cmp.Or(d.BannerTimeout, DefaultBannerTimeout))
-	addrs, err := d.resolve(ctx, t, deadline)
-	if err != nil {
-		return nil, err
-	}
+func (d *Dialer) deadline() time.Time {
+	return time.Now().Add(cmp.Or(d.BannerTimeout, DefaultBannerTimeout))
+}
+
+func (d *Dialer) dial(ctx context.Context, t Target, addrs []string, deadline time.Time, useTLS bool) (*Conn, error) {
 	var errs []error
 	for i, a := range addrs {
 		// Each address gets its share of what is left, so that a silent first one doesn't hide a good second.
@@ -144,8 +158,8 @@ func (d *Dialer) dial(ctx context.Context, t Target, useTLS bool) (*Conn, error)
 			break
 		}
 		share := now.Add(deadline.Sub(now) / time.Duration(len(addrs)-i))
-		var c *Conn
-		if c, err = d.connect(ctx, t, a, share); err == nil {
+		c, err := d.connect(ctx, t, a, share)
+		if err == nil {
 			return c.start(ctx, useTLS)
 		}
 		errs = append(errs, err)
@@ -254,7 +268,7 @@ func (c *Conn) start(ctx context.Context, useTLS bool) (*Conn, error) {
 	if err := c.hello(StageEhlo); err != nil {
 		return nil, err
 	}
-	required := c.target.TLS.Mode == TLSRequired
+	required := c.target.TLS.must()
 	if c.target.Implicit {
 		return c.loggedIn()
 	}
@@ -314,12 +328,13 @@ func (c *Conn) hello(stage Stage) error {
 
 // announced takes down what a reply to EHLO or HELO offers.
 func (c *Conn) announced(r reply.Reply, esmtp bool) {
-	banner, tlsState := c.offers.Banner, c.offers.TLS
+	before := c.offers
 	c.offers = Offers{ESMTP: esmtp}
 	if esmtp {
 		c.offers = parseOffers(r.Text)
 	}
-	c.offers.Banner, c.offers.TLS = banner, tlsState
+	c.offers.Banner, c.offers.TLS, c.offers.Verified, c.offers.Misled = before.Banner, before.TLS, before.Verified, before.Misled
+	c.offers.RequireTLS = c.offers.RequireTLS && before.TLS != "" // RFC 8689 3: in plain it says nothing
 }
 
 // parseOffers reads the lines of a reply to EHLO.
@@ -351,6 +366,8 @@ func parseOffers(text string) Offers {
 			o.Chunking = true
 		case "STARTTLS":
 			o.StartTLS = true
+		case "REQUIRETLS":
+			o.RequireTLS = true
 		case "AUTH":
 			o.Auth = upper(f[1:])
 		case "ENHANCEDSTATUSCODES":

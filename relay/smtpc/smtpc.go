@@ -8,11 +8,15 @@
 //   - The octets of a message are never changed. DATA adds and the receiver removes the dots of RFC 5321 4.5.2; a
 //     message that doesn't end in CRLF gets, over DATA alone, the CRLF that the final dot needs. BDAT
 //     is used where CHUNKING is offered and carries the octets as they are.
-//   - A parameter goes out only where its extension was offered: SIZE, BODY, SMTPUTF8, RET, ENVID, NOTIFY, ORCPT. What can't do
-//     without (SMTPUTF8 addresses, a message over the offered SIZE) isn't sent: the reply is then our own,
+//   - A parameter goes out only where its extension was offered: SIZE, BODY, SMTPUTF8, REQUIRETLS, RET, ENVID, NOTIFY, ORCPT. What can't do
+//     without (SMTPUTF8 addresses, a message over the offered SIZE, or one that must stay within verified TLS) isn't sent: the reply is then our own,
 //     with [ErrUnsupported] as its cause.
 //   - Nothing is sent that would complete a message before all of it was read and counted, so that a
 //     source that fails half-way, and a receiver that takes a cut connection for an end, make no cut message.
+//
+// A certificate is verified by a CA, a fingerprint, or what the server's domain says of it in DNS (DANE, RFC 7672), which is looked
+// for before each connection and then binds: such a server gets nothing over a connection that it can't vouch for. The header
+// field "TLS-Required: No" (RFC 8689 4.1) changes nothing of that: a primary's TLS is its own admin's business, not the sender's.
 //
 // What comes in: replies are parsed strictly and within bounds; see [Error] for what ends a conversation. Every error says at
 // which stage it happened, and [ErrUnknown] says whether the receiver may have taken the message: true
@@ -35,17 +39,27 @@ import (
 
 // TLS modes, see [TLSPolicy].
 const (
-	TLSOpportunistic = "opportunistic" // TLS where offered, unverified; in plain on a new connection when the handshake fails
-	TLSRequired      = "required"      // TLS with a verified certificate, or nothing
+	TLSOpportunistic = "opportunistic" // by DANE where the server has TLSA records; else TLS where offered, unverified, and in plain on a new connection when the handshake fails
+	TLSDANE          = "dane"          // by DANE, or nothing
+	TLSRequired      = "required"      // TLS with a certificate that a CA or a fingerprint verifies, or nothing
 	TLSNone          = "none"          // never TLS
+)
+
+// What a server's certificate was verified by, for Offers.Verified.
+const (
+	VerifiedDANE = "dane"   // TLSA records (RFC 7672)
+	VerifiedPin  = "pinned" // a fingerprint
+	VerifiedCA   = "CA"
 )
 
 // TLSPolicy says how a connection is protected.
 type TLSPolicy struct {
-	Mode         string         // TLSOpportunistic (also ""), TLSRequired or TLSNone
+	Mode         string         // TLSOpportunistic (also ""), TLSDANE, TLSRequired or TLSNone
 	RootCAs      *x509.CertPool // for TLSRequired; nil: the system's
 	Fingerprints []string       // for TLSRequired, instead of a CA: SHA-256 in hex (colons allowed) of the certificate or of its SubjectPublicKeyInfo
-	ServerName   string         // name to verify, and SNI; "": the target's host
+	ServerName   string         // name to verify, and SNI; "": the target's host. With TLSDANE: the name whose TLSA records count
+
+	records tlsa // what Dial has found
 }
 
 // Target is where to connect to.
@@ -53,6 +67,7 @@ type Target struct {
 	Name     string // as configured, for messages; "": host:port
 	Host     string // name or IP address, brackets allowed
 	Port     int    // 0: 25
+	Domain   string // whose MX records named the host; "": it was configured
 	TLS      TLSPolicy
 	Implicit bool           // TLS from the first octet (RFC 8314 3.3), for TLSRequired
 	Login    *Login         // nil: none
@@ -76,7 +91,10 @@ type Offers struct {
 	Auth                []string `json:"auth,omitempty"`       // SASL mechanisms
 	XClient             []string `json:"xclient,omitempty"`    // attribute names
 	XForward            []string `json:"xforward,omitempty"`   // attribute names
+	RequireTLS          bool     `json:"requiretls,omitempty"` // RFC 8689; within TLS only
 	TLS                 string   `json:"tls,omitempty"`        // "TLS1.3 TLS_AES_128_GCM_SHA256", "" in plain
+	Verified            string   `json:"verified,omitempty"`   // VerifiedDANE, VerifiedPin or VerifiedCA; "": anybody could be at the other end
+	Misled              bool     `json:"misled,omitempty"`     // ... for a name that came from MX records which aren't signed
 	TLSFailed           string   `json:"tls_failed,omitempty"` // why it is plain although STARTTLS was offered
 	Banner              string   `json:"banner,omitempty"`
 }
@@ -86,18 +104,38 @@ type Offers struct {
 func (o Offers) Same(p Offers) bool {
 	return o.ESMTP == p.ESMTP && o.Size == p.Size && o.SizeOffered == p.SizeOffered && o.EightBitMIME == p.EightBitMIME &&
 		o.SMTPUTF8 == p.SMTPUTF8 && o.DSN == p.DSN && o.Pipelining == p.Pipelining && o.Chunking == p.Chunking &&
-		o.StartTLS == p.StartTLS && o.EnhancedStatusCodes == p.EnhancedStatusCodes &&
+		o.StartTLS == p.StartTLS && o.RequireTLS == p.RequireTLS && o.Verified == p.Verified && o.Misled == p.Misled && o.EnhancedStatusCodes == p.EnhancedStatusCodes &&
 		slices.Equal(o.Auth, p.Auth) && slices.Equal(o.XClient, p.XClient) && slices.Equal(o.XForward, p.XForward)
 }
 
+// Protection says in a few words how what goes to the server is protected: "TLS1.3 TLS_AES_128_GCM_SHA256, verified by dane", or "in plain".
+func (o Offers) Protection() string {
+	switch {
+	case o.TLS == "":
+		return "in plain"
+	case o.Verified == "":
+		return o.TLS + ", unverified"
+	case o.Misled:
+		return o.TLS + ", verified by " + o.Verified + " for a name from MX records that aren't signed"
+	case o.Verified == VerifiedPin:
+		return o.TLS + ", verified by fingerprint"
+	}
+	return o.TLS + ", verified by " + o.Verified
+}
+
+// KeepsTLS reports that a message with REQUIRETLS may go to the server (RFC 8689 4.2.1): it is the right server, its certificate was
+// verified, and it promises to do as we do.
+func (o Offers) KeepsTLS() bool { return o.Verified != "" && !o.Misled && o.RequireTLS }
+
 // Mail is the MAIL command.
 type Mail struct {
-	From     string // wire form without <>, "" for the null reverse-path
-	Size     int64  // octets of the message, 0: not known
-	Body     string // "", "7BIT" or "8BITMIME"
-	SMTPUTF8 bool
-	Ret      string // RFC 3461, "" when not given
-	EnvID    string // RFC 3461, xtext
+	From       string // wire form without <>, "" for the null reverse-path
+	Size       int64  // octets of the message, 0: not known
+	Body       string // "", "7BIT" or "8BITMIME"
+	SMTPUTF8   bool
+	RequireTLS bool   // RFC 8689: refused by ourselves, with ErrUnsupported, unless Offers.KeepsTLS
+	Ret        string // RFC 3461, "" when not given
+	EnvID      string // RFC 3461, xtext
 }
 
 // Rcpt is one RCPT command.
@@ -127,6 +165,7 @@ const (
 	StageBanner   Stage = "banner"
 	StageEhlo     Stage = "ehlo"
 	StageStartTLS Stage = "starttls"
+	StageTLSA     Stage = "tlsa" // what DNS says of the certificate can't be known
 	StageTLS      Stage = "tls"
 	StageAuth     Stage = "auth"
 	StageXClient  Stage = "xclient"

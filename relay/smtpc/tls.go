@@ -19,9 +19,9 @@ import (
 // check refuses a policy that can't be what was meant.
 func (p TLSPolicy) check() error {
 	switch p.Mode {
-	case "", TLSOpportunistic, TLSRequired, TLSNone:
+	case "", TLSOpportunistic, TLSDANE, TLSRequired, TLSNone:
 	default:
-		return fmt.Errorf("TLS mode %q is none of %s, %s, %s", p.Mode, TLSOpportunistic, TLSRequired, TLSNone)
+		return fmt.Errorf("TLS mode %q is none of %s, %s, %s, %s", p.Mode, TLSOpportunistic, TLSDANE, TLSRequired, TLSNone)
 	}
 	for _, f := range p.Fingerprints {
 		if _, err := ParseFingerprint(f); err != nil {
@@ -42,19 +42,33 @@ func ParseFingerprint(s string) ([sha256.Size]byte, error) {
 	return sum, nil
 }
 
-// config is the TLS configuration for a host.
-func (p TLSPolicy) config(host string) *tls.Config {
-	name := cmp.Or(p.ServerName, host)
-	cfg := &tls.Config{ServerName: name, RootCAs: p.RootCAs, MinVersion: tls.VersionTLS12}
+// must reports that there is no other way than TLS.
+func (p TLSPolicy) must() bool {
+	return p.Mode == TLSRequired || p.Mode == TLSDANE || p.records.exist()
+}
+
+// config is the TLS configuration for a host, and what its certificate is verified by.
+func (p TLSPolicy) config(host string) (cfg *tls.Config, verified string) {
+	cfg = &tls.Config{ServerName: cmp.Or(p.ServerName, host), RootCAs: p.RootCAs, MinVersion: tls.VersionTLS12}
 	switch {
+	case p.records.exist():
+		cfg.ServerName = p.records.Base // RFC 7672 8.1
+		cfg.InsecureSkipVerify = true   // the records take the place of a CA
+		if p.records.unusable() {
+			return cfg, ""
+		}
+		cfg.VerifyConnection = p.records.verify
+		return cfg, VerifiedDANE
 	case p.Mode != TLSRequired:
 		// RFC 7435: without a promise to verify against, unverified TLS is better than none; old versions too.
 		cfg.InsecureSkipVerify, cfg.MinVersion = true, tls.VersionTLS10
+		return cfg, ""
 	case len(p.Fingerprints) > 0:
 		cfg.InsecureSkipVerify = true // the pin below takes the place of a CA
 		cfg.VerifyConnection = p.verifyPin
+		return cfg, VerifiedPin
 	}
-	return cfg
+	return cfg, VerifiedCA
 }
 
 // verifyPin compares the leaf certificate and its key with the fingerprints.
@@ -84,10 +98,11 @@ func (c *Conn) handshake(ctx context.Context) error {
 		return c.fail(StageTLS, reply.Reply{}, ErrUnasked)
 	}
 	limit := cmp.Or(c.d.CommandTimeout, DefaultCommandTimeout)
-	if c.target.TLS.Mode != TLSRequired {
+	if !c.target.TLS.must() {
 		limit = min(limit, cmp.Or(c.d.BannerTimeout, DefaultBannerTimeout)) // there is another way to go
 	}
-	t := tls.Client(c.nc, c.target.TLS.config(c.target.host()))
+	cfg, verified := c.target.TLS.config(c.target.host())
+	t := tls.Client(c.nc, cfg)
 	if err := c.nc.SetDeadline(time.Now().Add(limit)); err != nil {
 		return c.fail(StageTLS, reply.Reply{}, err)
 	}
@@ -102,6 +117,13 @@ func (c *Conn) handshake(ctx context.Context) error {
 	}
 	state := t.ConnectionState()
 	c.offers.TLS = strings.ReplaceAll(tls.VersionName(state.Version), "TLS ", "TLS") + " " + tls.CipherSuiteName(state.CipherSuite)
+	c.offers.Verified = verified
+	switch {
+	case verified == VerifiedDANE:
+		c.offers.Misled = !c.target.TLS.records.Guided
+	case verified == VerifiedCA:
+		c.offers.Misled = c.target.Domain != "" && c.target.TLS.ServerName == ""
+	}
 	c.setIO(t)
 	return nil
 }
