@@ -26,6 +26,7 @@ import (
 	"restante/relay/health"
 	"restante/relay/mailaddr"
 	"restante/relay/policy"
+	"restante/relay/policy/rcpt"
 	"restante/relay/reply"
 	"restante/relay/smtpc"
 	"restante/relay/smtpd"
@@ -63,13 +64,10 @@ const (
 
 // Domain is a hosted domain.
 type Domain struct {
-	Name   string
-	WhenUp string // WhenUpPass (also "") or WhenUpSpool
-	// Recipients are the addresses of the domain: local parts or whole addresses; "@" means any. With none
-	// any address is taken. postmaster and abuse always exist.
-	Recipients []string
-	XClient    bool // tell the primary the original client, where it offers to hear it
-	XForward   bool
+	Name     string
+	WhenUp   string // WhenUpPass (also "") or WhenUpSpool
+	XClient  bool   // tell the primary the original client, where it offers to hear it
+	XForward bool
 }
 
 // Options say what a Handler works with. Domains, Spool and Primaries are required.
@@ -78,10 +76,12 @@ type Options struct {
 	Domains   []Domain
 	Spool     Spool
 	Primaries Primaries
-	Known     Known                                 // nil: nothing is known
-	Kept      func(domains []string, reason string) // an entry was kept; must not block. May be nil
-	Passed    func(domain string)                   // the primary took a message; must not block. May be nil
-	Note      func(evs ...spool.Event)              // records Learned events lazily; must not block. May be nil
+	Known     Known // nil: nothing is known
+	// Recipients says who exists while no primary is asked, and hears what primaries say. nil: everybody exists.
+	Recipients *rcpt.Directory
+	Kept       func(domains []string, reason string) // an entry was kept; must not block. May be nil
+	Passed     func(domain string)                   // the primary took a message; must not block. May be nil
+	Note       func(evs ...spool.Event)              // records Learned events lazily; must not block. May be nil
 	// Border judges strangers and what they bring, whichever way it goes. nil: nothing is judged.
 	Border  *policy.Border
 	MaxSize int64 // octets, of Offers; 0: no limit of our own
@@ -113,11 +113,7 @@ type Handler struct {
 	}
 }
 
-type domain struct {
-	Domain
-	any    bool
-	listed map[string]bool // mailaddr.Address.Key
-}
+type domain struct{ Domain }
 
 // believeAfter is how long a primary has to refuse a recipient that it had, while it takes other mail, until
 // we believe that the recipient is gone.
@@ -165,26 +161,7 @@ func (h *Handler) SetConfig(ds []Domain) error {
 			return fmt.Errorf("domain %s: when_up is %q; write %q or %q", name, c.WhenUp, WhenUpPass, WhenUpSpool)
 		}
 		c.Name = name
-		d := &domain{Domain: c, any: len(c.Recipients) == 0, listed: make(map[string]bool)}
-		for _, r := range c.Recipients {
-			if r == "@" || strings.EqualFold(r, "@"+name) {
-				d.any = true
-				continue
-			}
-			full := r
-			if !strings.Contains(r, "@") {
-				full = r + "@" + name
-			}
-			a, err := mailaddr.Parse(full)
-			if err != nil {
-				return fmt.Errorf("domain %s: recipient %q: %w", name, r, err)
-			}
-			if a.Domain != name {
-				return fmt.Errorf("domain %s: recipient %q is of another domain", name, r)
-			}
-			d.listed[a.Key()] = true
-		}
-		next[name] = d
+		next[name] = &domain{c}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -204,9 +181,10 @@ func (h *Handler) Offers() smtpd.Offers {
 	h.mu.RLock()
 	names := slices.Collect(maps.Keys(h.domains))
 	h.mu.RUnlock()
-	out := smtpd.Offers{Size: h.o.MaxSize, SMTPUTF8: true, DSN: true}
+	out := smtpd.Offers{Size: h.o.MaxSize, SMTPUTF8: true, DSN: true, RequireTLS: len(names) > 0}
 	for _, n := range names {
 		p, ok := h.o.Primaries.Offers(n)
+		out.RequireTLS = out.RequireTLS && p.KeepsTLS() // of one that isn't known nothing can be promised
 		if !ok {
 			continue
 		}
@@ -291,6 +269,7 @@ type way struct {
 	primary string // key of the set of primary hosts; "" for the spool
 	reason  string // why it is kept
 	defer_  bool   // neither: the primary refuses us
+	up      bool   // it is kept though nothing is wrong with the primary
 	record  health.Record
 }
 

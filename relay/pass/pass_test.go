@@ -227,32 +227,6 @@ func TestNotOurs(t *testing.T) {
 	}
 }
 
-func TestRecipients(t *testing.T) {
-	r := newRig(t, func(o *Options) {
-		o.Domains = []Domain{
-			{Name: domA, Recipients: []string{"anna", "Bob@A.example", `"c d"@a.example`}},
-			{Name: domB, Recipients: []string{"@"}}, {Name: "c.example"},
-		}
-	})
-	r.prim.set(domA, health.Down, true)
-	r.prim.set(domB, health.Down, true)
-	for a, code := range map[string]int{
-		"anna@a.example": 250, "ANNA@a.example": 250, "bob@a.example": 250, `"c d"@a.example`: 250,
-		"nobody@a.example": 550, "annax@a.example": 550,
-		"PostMaster@a.example": 250, "abuse@a.example": 250, "any@b.example": 250,
-	} {
-		rc, _ := r.send(letter, a)
-		if rc[0].Code != code {
-			t.Errorf("%s: %s, want %d", a, rc[0], code)
-		}
-	}
-	for _, bad := range [][]string{{"x@other.example"}, {"a b"}, {"@other.example"}, {""}} {
-		if err := r.SetConfig([]Domain{{Name: domA, Recipients: bad}}); err == nil {
-			t.Errorf("recipients %q were taken", bad)
-		}
-	}
-}
-
 func TestDeclaredAddress(t *testing.T) {
 	r := newRig(t, nil)
 	r.prim.declared["me@a.example"] = true
@@ -462,5 +436,39 @@ func TestOrigin(t *testing.T) {
 	}
 	if n := r.sink.Stats().Connections; n != 1 {
 		t.Errorf("%d connections", n)
+	}
+}
+
+// TestOriginRefused: what the primary has against a client is no reason to doubt the primary, and nothing goes out in another's name.
+func TestOriginRefused(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Domains = []Domain{{Name: domA, XClient: true}} })
+	offers := sink.DefaultOffers()
+	offers.StartTLS = false
+	offers.XClient = []string{"ADDR"}
+	r.sink.SetOffers(offers)
+	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{
+		{Stage: sink.StageXClient, Match: "198.51.100.3", Reply: "554 5.7.1 Client host rejected"},
+		{Stage: sink.StageXClient, Match: "198.51.100.4", Reply: "421 4.7.0 Too many connections from it"},
+	}})
+	for _, c := range []struct {
+		addr string
+		code int
+	}{{"203.0.113.9", 250}, {"198.51.100.3", 451}, {"198.51.100.4", 451}, {"203.0.113.9", 250}} {
+		s := r.session()
+		s.client.Addr = c.addr
+		s.mail(smtpd.Mail{From: mailaddr.Address{}})
+		r.want(s.rcpt("anna@a.example"), c.code, "")
+		if c.code == 250 {
+			r.want(s.data(letter), 250, "")
+		}
+		s.tx.Reset()
+	}
+	if got := r.prim.saw(); strings.Contains(got, "lost") || strings.Contains(got, "refusal") || strings.Contains(got, "ban") {
+		t.Errorf("health saw %q", got)
+	}
+	for _, m := range r.sink.Messages() {
+		if m.XClient["ADDR"] != "203.0.113.9" {
+			t.Errorf("a message went out as from %q", m.XClient["ADDR"])
+		}
 	}
 }

@@ -2,21 +2,32 @@ package pass
 
 import (
 	"context"
-	"strings"
+	"errors"
 	"time"
 
 	"restante/relay/health"
 	"restante/relay/mailaddr"
+	"restante/relay/policy/rcpt"
+	"restante/relay/reply"
 	"restante/spool"
 )
 
-// exists reports that a domain has a recipient as far as we know.
-func (d *domain) exists(a mailaddr.Address) bool {
-	// RFC 5321 4.5.1, RFC 2142.
-	if strings.EqualFold(a.Local, "postmaster") || strings.EqualFold(a.Local, "abuse") {
-		return true
+// unknown refuses a recipient that doesn't exist as far as we know, and for whom the primary isn't asked; zero: it is taken.
+func (t *transaction) unknown(ctx context.Context, a mailaddr.Address, w way) reply.Reply {
+	answer := t.h.o.Recipients.Check(ctx, a)
+	if answer.State != rcpt.Exists {
+		t.h.o.Recipients.Asked(a)
 	}
-	return d.any || d.listed[a.Key()]
+	why := errors.New(answer.Why)
+	switch {
+	case answer.Action == rcpt.Take:
+		return reply.Reply{}
+	case answer.Action == rcpt.Refuse && !w.up: // a primary that is up may know better
+		t.h.o.Metrics.refused("recipient")
+		return t.client.Refuse(550, noSuchUser, "No such recipient here").With(why)
+	}
+	t.h.o.Metrics.refused("recipient")
+	return t.client.Refuse(450, maybeUser, "Whether that recipient exists can't be said now, try again later").With(why)
 }
 
 // knownGood reports that the primary is known to have a recipient.

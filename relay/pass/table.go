@@ -14,6 +14,7 @@ type Stage string
 // The stages of passing one message on.
 const (
 	AtConnect Stage = "connect" // connect, banner, EHLO, STARTTLS
+	AtOrigin  Stage = "xclient" // the primary was told who the client is, and refused it
 	AtMail    Stage = "mail"
 	AtRcpt    Stage = "rcpt"
 	AtData    Stage = "data" // DATA, or octets of the message of which the last has not gone out
@@ -52,6 +53,7 @@ type Verdict struct {
 //	---------+----------------------------------+-------------+---------
 //	any      no reply, connection lost          | keep        | lost
 //	dot      no reply, connection lost          | keep, else silence | lost
+//	xclient  4xx, 5xx: it is about the client   | defer       |
 //	any      421; 4.3.x                         | keep        | lost
 //	connect  4xx                                | keep        | lost
 //	mail, data, dot  452 without enhanced code  | keep        | lost
@@ -79,6 +81,8 @@ func Judge(c Case) Verdict {
 			return Verdict{Action: Pass, Health: health.Took}
 		}
 		return Verdict{Action: Pass}
+	case c.Stage == AtOrigin:
+		return Verdict{Action: Defer}
 	case health.Failing(r), c.Stage == AtConnect && r.Transient(), fullDisk(c):
 		return Verdict{Action: Keep, Health: health.Lost}
 	case !r.Permanent():
@@ -111,7 +115,9 @@ var (
 	otherWay     = reply.Enhanced{4, 5, 3}
 	noRelay      = reply.Enhanced{5, 7, 1}
 	noSuchUser   = reply.Enhanced{5, 1, 1}
+	maybeUser    = reply.Enhanced{4, 1, 1}
 	noUTF8       = reply.Enhanced{5, 6, 7}
+	needsTLS     = reply.Enhanced{5, 7, 30}
 	refusedLater = reply.Enhanced{4, 7, 1}
 )
 
@@ -119,6 +125,9 @@ var (
 func deferred(c Case, v Verdict) reply.Reply {
 	if v.Health == health.Ban {
 		return reply.New(451, refusedLater, "The primary server refuses mail from here, try it or come back later")
+	}
+	if c.Stage == AtOrigin {
+		return reply.New(451, refusedLater, "The primary server refuses this client, try it or come back later")
 	}
 	if c.Stage == AtRcpt {
 		return reply.New(451, reply.Enhanced{4, 2, 0}, "The primary server doubts a recipient that it had, try again later")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"restante/relay/health"
+	"restante/relay/mailaddr"
 	"restante/relay/policy"
 	"restante/relay/reply"
 	"restante/relay/smtpc"
@@ -38,7 +39,8 @@ type transaction struct {
 // recipient is an accepted one.
 type recipient struct {
 	spool.Recipient
-	key string
+	addr mailaddr.Address
+	key  string
 }
 
 // Rcpt finds the way of one recipient and, when it leads to the primary, asks the primary.
@@ -52,10 +54,6 @@ func (t *transaction) Rcpt(ctx context.Context, r smtpd.Rcpt) reply.Reply {
 		t.h.o.Metrics.refused("border")
 		return rep
 	}
-	if !d.exists(r.Addr) {
-		t.h.o.Metrics.refused("recipient")
-		return reply.New(550, noSuchUser, "No such recipient here")
-	}
 	if rep := t.fits(d, r); !rep.IsZero() {
 		return rep
 	}
@@ -63,7 +61,7 @@ func (t *transaction) Rcpt(ctx context.Context, r smtpd.Rcpt) reply.Reply {
 	if t.fixed && !w.defer_ && (w.primary != t.way.primary || !t.visit.Together(t.domain, d.Name)) {
 		return reply.New(452, otherWay, "That recipient goes another way, send it in a transaction of its own")
 	}
-	rec := recipient{key: r.Addr.Key(), Recipient: spool.Recipient{
+	rec := recipient{addr: r.Addr, key: r.Addr.Key(), Recipient: spool.Recipient{
 		Address: r.Addr.String(), Domain: d.Name, Notify: r.Notify, ORcpt: r.ORcpt,
 	}}
 	switch {
@@ -71,20 +69,21 @@ func (t *transaction) Rcpt(ctx context.Context, r smtpd.Rcpt) reply.Reply {
 		t.h.o.Metrics.refused("refuses-us")
 		return reply.New(451, refusedLater, "The primary server refuses mail from here, try it or come back later")
 	case w.primary == "":
-		return t.keepRcpt(rec, w)
+		return t.keepRcpt(ctx, rec, w)
 	}
 	return t.passRcpt(ctx, rec, w)
 }
 
-// fits refuses what the primary could not be given later (RFC 1870 6.1, RFC 6531 3.5).
+// fits refuses what the primary could not be given later (RFC 1870 6.1, RFC 6531 3.5, RFC 8689 4.2.1).
 func (t *transaction) fits(d *domain, r smtpd.Rcpt) reply.Reply {
 	if limit := t.h.sizeLimit(d.Name); limit > 0 && t.mail.Size > limit {
 		return tooBigReply(limit)
 	}
-	if !t.mail.Params.SMTPUTF8 {
-		return reply.Reply{}
+	offers, ok := t.h.o.Primaries.Offers(d.Name)
+	if t.mail.Params.RequireTLS && !offers.KeepsTLS() {
+		return reply.New(550, needsTLS, "The primary server of that domain can't promise to stay within verified TLS")
 	}
-	if offers, ok := t.h.o.Primaries.Offers(d.Name); ok && !offers.SMTPUTF8 {
+	if t.mail.Params.SMTPUTF8 && ok && !offers.SMTPUTF8 {
 		return reply.New(553, noUTF8, "The primary server of that domain doesn't take internationalized mail")
 	}
 	return reply.Reply{}
@@ -94,8 +93,11 @@ func tooBigReply(limit int64) reply.Reply {
 	return reply.New(552, tooBig, "Message too big, the limit is %d octets", limit)
 }
 
-// keepRcpt accepts a recipient whose mail goes into the spool.
-func (t *transaction) keepRcpt(r recipient, w way) reply.Reply {
+// keepRcpt accepts a recipient whose mail goes into the spool, if we know that it exists, or not that it doesn't.
+func (t *transaction) keepRcpt(ctx context.Context, r recipient, w way) reply.Reply {
+	if rep := t.unknown(ctx, r.addr, w); !rep.IsZero() {
+		return rep
+	}
 	// Asked for each recipient: it is a look at memory while the store is heard of, and it may have gone.
 	if err := t.h.o.Spool.Available(); err != nil {
 		t.h.o.Metrics.refused("store")
@@ -119,6 +121,7 @@ func (t *transaction) passRcpt(ctx context.Context, r recipient, w way) reply.Re
 	}
 	rep, failed := t.ask(ctx, r, w, false)
 	if failed == nil {
+		t.h.o.Recipients.Heard(ctx, r.addr, rep, time.Now())
 		c := Case{Stage: AtRcpt, Reply: rep, TookMail: w.record.TookMail}
 		if rep.Permanent() {
 			c.KnownGood = t.h.knownGood(ctx, r.Address)
@@ -137,6 +140,7 @@ func (t *transaction) passRcpt(ctx context.Context, r recipient, w way) reply.Re
 			if c.KnownGood && v.Health == health.Refusal {
 				counts, believe := t.h.doubt(r.key, w.record, time.Now())
 				if believe {
+					t.h.o.Recipients.Left(ctx, r.addr, time.Now())
 					t.h.o.Metrics.refused("primary")
 					return rep
 				}
@@ -161,9 +165,9 @@ func (t *transaction) passRcpt(ctx context.Context, r recipient, w way) reply.Re
 		return rep
 	}
 	t.fail(ctx, r.Domain, failed, v)
-	w.primary, w.reason = "", failed.reason
+	w.primary, w.reason, w.up = "", failed.reason, failed.busy || failed.ours
 	t.way = w // what was accepted before goes the same way: nothing of it has gone out
-	return t.keepRcpt(r, w)
+	return t.keepRcpt(ctx, r, w)
 }
 
 func (t *transaction) deferWith(r recipient, c Case, v Verdict) reply.Reply {
@@ -270,7 +274,7 @@ func (t *transaction) sendMail(ctx context.Context) (reply.Reply, error) {
 		return reply.Reply{}, err
 	}
 	m := smtpc.Mail{
-		From: t.mail.From.String(), Body: t.mail.Params.Body, SMTPUTF8: t.mail.Params.SMTPUTF8,
+		From: t.mail.From.String(), Body: t.mail.Params.Body, SMTPUTF8: t.mail.Params.SMTPUTF8, RequireTLS: t.mail.Params.RequireTLS,
 		Ret: t.mail.Params.Ret, EnvID: t.mail.Params.EnvID,
 	}
 	if t.mail.Size > 0 {
@@ -374,6 +378,9 @@ func (t *transaction) failed(s Stage, err error, w way) *failure {
 	var e *smtpc.Error
 	if errors.As(err, &e) {
 		f.Reply = e.Reply
+		if e.AboutClient() {
+			f.Stage = AtOrigin
+		}
 	}
 	return f
 }

@@ -30,6 +30,8 @@ import (
 	"restante/relay/outage"
 	"restante/relay/pass"
 	"restante/relay/policy"
+	"restante/relay/policy/rcpt"
+	"restante/relay/policy/scan"
 	"restante/relay/replay"
 	"restante/relay/smtpc"
 	"restante/relay/smtpd"
@@ -71,28 +73,30 @@ type App struct {
 	mu  sync.Mutex // held over a reload
 	cfg atomic.Pointer[config.Config]
 
-	store    blob.Store
-	spool    *spool.Spool
-	index    *index.Index
-	resolver *dns.Resolver
-	dialer   *smtpc.Dialer
-	monitor  *health.Monitor
-	keeper   *outage.Keeper
-	pass     *pass.Handler
-	border   *policy.Border
-	engine   *replay.Engine
-	certs    *certificates
-	smtp     *smtpd.Server
-	notifier *notify.Notifier
-	primary  *standIn // nil but with --dev
-	outside  *standIn // the rest of the world, with --dev
-	watch    *watch
-	keys     *keys
-	vaults   atomic.Pointer[secret.Vault]
-	submit   *submit.Service
-	picture  *picture
-	web      *web
-	reloaded chan struct{} // a reload has changed the configuration
+	store      blob.Store
+	spool      *spool.Spool
+	index      *index.Index
+	resolver   *dns.Resolver
+	dialer     *smtpc.Dialer
+	monitor    *health.Monitor
+	keeper     *outage.Keeper
+	pass       *pass.Handler
+	recipients *rcpt.Directory
+	border     *policy.Border
+	scan       *scan.Set
+	engine     *replay.Engine
+	certs      *certificates
+	smtp       *smtpd.Server
+	notifier   *notify.Notifier
+	primary    *standIn // nil but with --dev
+	outside    *standIn // the rest of the world, with --dev
+	watch      *watch
+	keys       *keys
+	vaults     atomic.Pointer[secret.Vault]
+	submit     *submit.Service
+	picture    *picture
+	web        *web
+	reloaded   chan struct{} // a reload has changed the configuration
 }
 
 // New returns a node that is not started.

@@ -111,14 +111,24 @@ func (a *App) apply(old, next *config.Config) error {
 	if err != nil {
 		return err
 	}
+	filters, err := scanConfig(next)
+	if err != nil {
+		return err
+	}
 	if err := a.monitor.SetConfig(domains); err != nil {
 		return admin.Errorf(admin.KindUsage, "mend it and reload again", "the primaries were refused, everything stays as it was: %w", err)
 	}
 	if err := a.pass.SetConfig(passDomains(next)); err != nil {
 		return a.undo(was, err)
 	}
-	if err := a.submit.SetConfig(sending); err != nil {
+	if err := a.recipients.SetConfig(rcptDomains(next)); err != nil {
 		return errors.Join(a.undo(was, err), a.pass.SetConfig(passDomains(old)))
+	}
+	if err := a.submit.SetConfig(sending); err != nil {
+		return errors.Join(a.undo(was, err), a.pass.SetConfig(passDomains(old)), a.recipients.SetConfig(rcptDomains(old)))
+	}
+	if err := a.scan.SetConfig(filters); err != nil { // its addresses were checked before
+		a.log.Error("the content filters of before stay", "error", err)
 	}
 	a.border.SetConfig(borderDomains(next))
 	a.engine.SetConfig(replayConfig(next))
@@ -172,6 +182,9 @@ func diff(old, next *config.Config) (changed, restart []string) {
 	}
 	if old.Smarthost.Password != next.Smarthost.Password {
 		changed = append(changed, "smarthost.password")
+	}
+	if old.Rspamd.Password != next.Rspamd.Password {
+		changed = append(changed, "rspamd.password")
 	}
 	for i := range next.Domains {
 		d := &next.Domains[i]

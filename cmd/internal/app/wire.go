@@ -136,9 +136,12 @@ func (a *App) startRelay(context.Context) error {
 	if err := a.startBorder(c); err != nil {
 		return err
 	}
+	if err := a.makeRecipients(c); err != nil {
+		return err
+	}
 	if a.pass, err = pass.New(pass.Options{
 		Hostname: c.Hostname, Domains: passDomains(c), Spool: a.spool, Primaries: a.monitor, Known: a.index, Kept: a.keeper.Kept, Passed: a.watch.countPassed,
-		Border: a.border, Note: a.spool.Note, MaxSize: int64(c.SMTP.MaxMessageSize), MaxConnections: c.Primary.MaxConnections, Log: a.log, Metrics: pass.NewMetrics(a.reg),
+		Recipients: a.recipients, Border: a.border, Note: a.spool.Note, MaxSize: int64(c.SMTP.MaxMessageSize), MaxConnections: c.Primary.MaxConnections, Log: a.log, Metrics: pass.NewMetrics(a.reg),
 	}); err != nil {
 		return must("pass-through", err)
 	}
@@ -215,7 +218,7 @@ func passDomains(c *config.Config) []pass.Domain {
 	var list []pass.Domain
 	for i := range c.Domains {
 		d := &c.Domains[i]
-		list = append(list, pass.Domain{Name: d.Name, WhenUp: d.WhenUp, Recipients: d.Recipients, XClient: d.Origin == "xclient", XForward: d.Origin == "xforward"})
+		list = append(list, pass.Domain{Name: d.Name, WhenUp: d.WhenUp, XClient: d.Origin == "xclient", XForward: d.Origin == "xforward"})
 	}
 	return list
 }
@@ -291,6 +294,7 @@ func (a *App) startLoops(context.Context) error {
 		a.keeper.Run(ctx)
 		return nil
 	})
+	a.life.run("recipients", a.recipients.Run)
 	a.life.run("replay", a.engine.Run)
 	a.life.run("sending", a.submit.Run)
 	a.life.run("retention", a.retain)

@@ -172,7 +172,7 @@ func (one *domain) ownStanding(now time.Time) standing {
 	var s standing
 	missing := ""
 	for _, name := range one.Sources {
-		if _, ok := one.lists[name]; !ok {
+		if _, ok := one.lists[name]; !ok && name != SourceConfig {
 			missing = "the list of " + name + " was never taken in"
 		}
 	}
@@ -214,5 +214,5 @@ func (one *domain) ownStanding(now time.Time) standing {
 
 // counted reports that lists of a source count, see Domain.Sources.
 func (one *domain) counted(source string) bool {
-	return one.Sources == nil || slices.Contains(fixedSources, source) || slices.Contains(one.Sources, source)
+	return slices.Contains(fixedSources, source) || slices.Contains(one.Sources, source)
 }

@@ -242,7 +242,7 @@ func (d *Directory) configureLocked(one *domain, listed map[string]bool) {
 func (one *domain) reviveLocked() {
 	one.live = 0
 	for i, s := range one.sources {
-		if one.Sources == nil || i < len(fixedSources) || slices.Contains(one.Sources, s) {
+		if i < len(fixedSources) || slices.Contains(one.Sources, s) {
 			one.live |= 1 << i
 		}
 	}

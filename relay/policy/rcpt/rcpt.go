@@ -97,8 +97,8 @@ type Domain struct {
 	AliasOf string // its recipients are those of this hosted domain too, each under the same local part
 	// List is the list in the configuration: local parts or whole addresses; "@" means any. Empty: there is none.
 	List []string
-	// Sources are the lists that are synced: until each was taken in once the lists aren't complete, and lists of
-	// other sources than these, SourceImport and SourceAdded no longer count. nil: whatever there is counts.
+	// Sources are the lists that are synced (SourceFile, SourceLDAP): until each was taken in once the lists aren't complete, and those
+	// of others, as of a file that isn't configured any more, don't count. What is imported or added always does.
 	Sources []string
 	// SubAddress holds the characters that part a tag from a name: with "+", user+tag exists when user does (RFC 5233).
 	// "" turns that off. An address that a source has as it stands wins.

@@ -87,7 +87,10 @@ func CheckFilter(filter string) error {
 		return fmt.Errorf("there is no ready filter %q", filter)
 	}
 	if _, err := ldap.CompileFilter(filter); err != nil {
-		return fmt.Errorf("%q is no filter: %w", filter, err)
+		if e, ok := errors.AsType[*ldap.Error](err); ok {
+			err = e.Err // without the number that LDAP has for it
+		}
+		return fmt.Errorf("%q is no filter: %s", filter, strings.TrimPrefix(err.Error(), "ldap: "))
 	}
 	return nil
 }
