@@ -121,11 +121,14 @@ func (c *command) setupNode(ctx context.Context, domains []string, hostname stri
 // setupConfig reads the configuration; nil when there is none, or none that we may read and nobody named it.
 func (c *command) setupConfig() (*config.Config, error) {
 	path, explicit := c.configPath()
-	cfg, err := config.Load(path, config.Flags{})
+	f, err := os.Open(path)
+	if err == nil {
+		err = f.Close()
+	}
 	if !explicit && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, os.ErrPermission)) {
 		return nil, nil
 	}
-	return cfg, err
+	return config.Load(path, config.Flags{})
 }
 
 // setupDomains are the domains asked for, all without any. One that isn't configured is taken as the command line has it.

@@ -203,7 +203,7 @@ func (s *run) dkim(d Domain) check {
 				row.Result = Warn
 			}
 		case row.Result == OK:
-			row.Found = fmt.Sprintf("%d keys sign, and are published", published)
+			row.Found = fmt.Sprintf("all keys that sign are published (%d)", published)
 		}
 		return []Row{row}
 	}
@@ -213,7 +213,7 @@ func (s *run) dkim(d Domain) check {
 func (s *run) dmarc(d Domain) check {
 	return func(ctx context.Context) []Row {
 		row := Row{Domain: d.Name, Check: "DMARC", Result: OK}
-		for at := d.Name; strings.Contains(at, "."); _, at, _ = strings.Cut(at, ".") {
+		for at := d.Name; at != ""; _, at, _ = strings.Cut(at, ".") {
 			text, n, err := s.record(ctx, "_dmarc."+at, "v=DMARC1")
 			switch {
 			case err != nil:
