@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"time"
 
+	"restante/relay/policy/dnsbl"
 	"restante/relay/smtpd"
 )
 
@@ -36,9 +37,13 @@ type Config struct {
 	Notify    Notify     `toml:"notify"`
 	Secrets   Secrets    `toml:"secrets"`
 	Webmail   Webmail    `toml:"webmail"`
+	Rspamd    Rspamd     `toml:"rspamd"`
+	Clamd     Clamd      `toml:"clamd"`
 	Smarthost Submission `toml:"smarthost"`
 	Sending   Sending    `toml:"sending"`
 	Border    Border     `toml:"border"`
+	Rates     Rates      `toml:"rates"`
+	DNSBL     []DNSBL    `toml:"dnsbl"`
 	Domains   []Domain   `toml:"domain"`
 
 	// Files are the files that were read, in order; empty when there were flags alone.
@@ -69,6 +74,11 @@ type SMTP struct {
 	IdleTimeout           Duration `toml:"idle_timeout" min:"10s" max:"1h"`
 	MinRate               Size     `toml:"min_rate" min:"0" max:"1MB"`
 	MaxErrors             int      `toml:"max_errors" min:"1" max:"10000"`
+	Proxies               []string `toml:"proxies"`
+	DNSBLThreshold        int      `toml:"dnsbl_threshold" min:"1" max:"1000"`
+
+	// ProxyNets is Proxies, parsed.
+	ProxyNets []netip.Prefix `toml:"-"`
 }
 
 // Store is where mail is kept.
@@ -136,23 +146,32 @@ type Notify struct {
 
 // Domain is one domain that Restante stands behind.
 type Domain struct {
-	Name            string     `toml:"name"`
-	Primary         []string   `toml:"primary"`
-	WhenUp          string     `toml:"when_up" enum:"pass,spool"`
-	Recipients      []string   `toml:"recipients"`
-	ProbeInterval   Duration   `toml:"probe_interval" min:"1s" max:"1h"`
-	Replay          string     `toml:"replay" enum:"auto,manual"`
-	TLS             string     `toml:"tls" enum:"opportunistic,required,none"`
-	TLSCA           string     `toml:"tls_ca"`
-	TLSFingerprints []string   `toml:"tls_fingerprints" check:"fingerprint"`
-	TLSName         string     `toml:"tls_name"`
-	Origin          string     `toml:"origin" enum:"xclient,xforward,none"`
-	Trusted         []string   `toml:"trusted"`
-	LearnedServer   string     `toml:"learned_server"`
-	LearnedCA       string     `toml:"learned_ca"`
-	Submission      Submission `toml:"submission"`
-	Retention       Retention  `toml:"retention"`
-	Border          Border     `toml:"border"`
+	Name              string     `toml:"name"`
+	Primary           []string   `toml:"primary"`
+	WhenUp            string     `toml:"when_up" enum:"pass,spool"`
+	AliasOf           string     `toml:"alias_of"`
+	Recipients        []string   `toml:"recipients"`
+	RecipientsFile    string     `toml:"recipients_file"`
+	RecipientsFormat  string     `toml:"recipients_format" enum:"auto,plain,postfix,aliases,passwd,csv,ldif"`
+	RecipientsMaxAge  Duration   `toml:"recipients_max_age" min:"1h" max:"3650d"`
+	UnknownRecipients string     `toml:"unknown_recipients" enum:"defer,accept,refuse"`
+	SubAddress        string     `toml:"sub_address"`
+	CatchAll          string     `toml:"catch_all" enum:"on,off"`
+	CallAhead         string     `toml:"call_ahead" enum:"on,off"`
+	LDAP              LDAP       `toml:"ldap"`
+	ProbeInterval     Duration   `toml:"probe_interval" min:"1s" max:"1h"`
+	Replay            string     `toml:"replay" enum:"auto,manual"`
+	TLS               string     `toml:"tls" enum:"opportunistic,required,none"`
+	TLSCA             string     `toml:"tls_ca"`
+	TLSFingerprints   []string   `toml:"tls_fingerprints" check:"fingerprint"`
+	TLSName           string     `toml:"tls_name"`
+	Origin            string     `toml:"origin" enum:"xclient,xforward,none"`
+	Trusted           []string   `toml:"trusted"`
+	LearnedServer     string     `toml:"learned_server"`
+	LearnedCA         string     `toml:"learned_ca"`
+	Submission        Submission `toml:"submission"`
+	Retention         Retention  `toml:"retention"`
+	Border            Border     `toml:"border"`
 
 	// Primaries is Primary, parsed.
 	Primaries []Primary `toml:"-"`
@@ -178,6 +197,7 @@ func Defaults() *Config {
 			MaxMessageSize: Size(smtp.MessageSize), MaxRecipients: smtp.Recipients,
 			MaxSessions: smtp.Sessions, MaxSessionsPerAddress: smtp.SessionsPerAddress,
 			IdleTimeout: dur(smtp.Idle), MinRate: Size(smtp.MinRate), MaxErrors: smtp.Errors,
+			DNSBLThreshold: dnsbl.DefaultThreshold,
 		},
 		Store: Store{
 			MinFree: GiB, InlineMax: 1 << 20, BatchBytes: 4 << 20, BatchCount: 1000, Lanes: 4,
@@ -196,17 +216,20 @@ func Defaults() *Config {
 		DNS:       DNS{Timeout: dur(2 * time.Second)},
 		Retention: Retention{Delivered: dur(14 * 24 * time.Hour), Parked: dur(30 * 24 * time.Hour)},
 		Notify:    Notify{Timeout: dur(10 * time.Second)},
-		Webmail:   webmailDefaults(), Smarthost: submissionDefaults(), Sending: sendingDefaults(), Border: borderDefaults(),
+		Webmail:   webmailDefaults(), Smarthost: submissionDefaults(), Sending: sendingDefaults(),
+		Rspamd: rspamdDefaults(), Clamd: clamdDefaults(), Border: borderDefaults(), Rates: ratesDefaults(),
 	}
 }
 
 // domainDefaults is a [[domain]] before its keys are read. Retention is filled in from [retention] later.
 func domainDefaults() Domain {
-	return Domain{
+	d := Domain{
 		WhenUp: "pass", ProbeInterval: dur(10 * time.Second), Replay: "auto",
 		TLS: "opportunistic", Origin: "xforward", Submission: submissionDefaults(),
 		Retention: Retention{Delivered: unset, Parked: unset, Pending: unset},
 	}
+	recipientDefaults(&d)
+	return d
 }
 
 // Domain returns the domain of that name.

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-var optional = regexp.MustCompile(`(?m)^#([a-z_]+ = )`)
+var optional = regexp.MustCompile(`(?m)^#([a-z_]+ = |\[\[dnsbl\]\])`)
 
 // parse reads one configuration from memory; name stands in for the file in errors.
 func parse(name string, text []byte) (*Config, error) {
@@ -38,8 +38,11 @@ func TestSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(asIs, written, cmpopts.IgnoreFields(Config{}, "lines"), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(asIs, written, cmpopts.IgnoreFields(Config{}, "lines", "DNSBL"), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("the defaults in the sample are not those of the code (-code +sample):\n%s", diff)
+	}
+	if len(asIs.DNSBL) != 0 || len(written.DNSBL) != 1 || written.DNSBL[0].Zone != "zen.spamhaus.org" || len(written.DNSBL[0].Parsed) != 3 {
+		t.Errorf("lists: %+v, %+v", asIs.DNSBL, written.DNSBL)
 	}
 	if len(asIs.Domains) != 1 || asIs.Domains[0].Primaries[0].Address() != "mail.example.com:25" {
 		t.Errorf("domains: %+v", asIs.Domains)
@@ -60,6 +63,8 @@ func TestSampleNamesEveryKey(t *testing.T) {
 				walk(key+".", f.Type)
 			case f.Type == reflect.TypeFor[[]Domain]():
 				walk(key+"[0].", reflect.TypeFor[Domain]())
+			case f.Type == reflect.TypeFor[[]DNSBL]():
+				walk(key+"[0].", reflect.TypeFor[DNSBL]())
 			case found[key] == 0:
 				t.Errorf("%s is not in sample.toml", key)
 			default:
@@ -296,7 +301,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, b.String())
 		}
-		if diff := cmp.Diff(c, again, cmpopts.IgnoreFields(Config{}, "lines", "Files"), cmpopts.EquateEmpty()); diff != "" {
+		if diff := cmp.Diff(c, again, cmpopts.IgnoreFields(Config{}, "lines", "Files"), cmpopts.IgnoreFields(DNSBL{}, "Parsed"), cmpopts.EquateEmpty()); diff != "" {
 			t.Error(diff)
 		}
 	})

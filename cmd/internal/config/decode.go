@@ -128,6 +128,9 @@ func (d *decoder) value(key string, f reflect.StructField, in any, out reflect.V
 	case []Domain:
 		d.domains(key, in, out)
 		return
+	case []DNSBL:
+		d.dnsbls(key, in, out)
+		return
 	case []string:
 		d.list(key, f, in, out)
 		return
@@ -150,31 +153,33 @@ func (d *decoder) value(key string, f reflect.StructField, in any, out reflect.V
 }
 
 func (d *decoder) domains(key string, in any, out reflect.Value) {
-	var tables []map[string]any
-	switch v := in.(type) {
-	case []map[string]any:
-		tables = v
-	case []any: // domain = [{...}]
-		for _, one := range v {
-			if t, ok := one.(map[string]any); ok {
-				tables = append(tables, t)
-			}
-		}
-		if len(tables) < len(v) {
-			tables = nil
-		}
-	}
-	if tables == nil {
-		d.bad(key, "write [[domain]] on a line of its own, once for each domain, and its keys below", "is a list of tables, not %s", kindOf(in))
-		return
-	}
 	list := out.Interface().([]Domain)
-	for i, t := range tables {
+	for i, t := range d.tables(key, "domain", in) {
 		one := domainDefaults()
 		d.table(fmt.Sprintf("%s[%d].", key, i), t, reflect.ValueOf(&one).Elem())
 		list = append(list, one)
 	}
 	out.Set(reflect.ValueOf(list))
+}
+
+// tables returns the tables of a list of them, each of which is a what.
+func (d *decoder) tables(key, what string, in any) []map[string]any {
+	switch v := in.(type) {
+	case []map[string]any:
+		return v
+	case []any: // domain = [{...}]
+		var tables []map[string]any
+		for _, one := range v {
+			if t, ok := one.(map[string]any); ok {
+				tables = append(tables, t)
+			}
+		}
+		if len(tables) == len(v) && len(v) > 0 {
+			return tables
+		}
+	}
+	d.bad(key, "write [["+key+"]] on a line of its own, once for each "+what+", and its keys below", "is a list of tables, not %s", kindOf(in))
+	return nil
 }
 
 func (d *decoder) text(key string, f reflect.StructField, in any, out reflect.Value) {

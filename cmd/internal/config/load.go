@@ -102,7 +102,7 @@ func (d *decoder) file(c *Config, name string, text []byte) {
 		d.unparsed = true
 		return
 	}
-	before := len(c.Domains)
+	domains, lists := len(c.Domains), len(c.DNSBL)
 	fileLines := positions{}
 	for key, line := range findKeys(string(text)) {
 		fileLines[key] = place{file: name, line: line}
@@ -118,7 +118,7 @@ func (d *decoder) file(c *Config, name string, text []byte) {
 	d.problems = append(d.problems, sub.problems...)
 	d.unknown = d.unknown || sub.unknown
 	for key, at := range fileLines {
-		d.lines[shift(key, before)] = at
+		d.lines[shift(shift(key, "domain", domains), "dnsbl", lists)] = at
 	}
 }
 
@@ -134,17 +134,17 @@ func syntax(err toml.ParseError) string {
 	return strings.TrimPrefix(text, "toml: ")
 }
 
-// shift adds n to the index of "domain[i]...".
-func shift(key string, n int) string {
+// shift adds n to the index of "domain[i]...", with "domain" as the table.
+func shift(key, table string, n int) string {
 	var i int
 	if n == 0 {
 		return key
 	}
-	if _, err := fmt.Sscanf(key, "domain[%d]", &i); err != nil {
+	if _, err := fmt.Sscanf(key, table+"[%d]", &i); err != nil {
 		return key
 	}
 	_, rest, _ := strings.Cut(key, "]")
-	return fmt.Sprintf("domain[%d]%s", i+n, rest)
+	return fmt.Sprintf("%s[%d]%s", table, i+n, rest)
 }
 
 // finish applies flags, fills in and checks.

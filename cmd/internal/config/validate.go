@@ -34,6 +34,7 @@ func (c *Config) fill() {
 	}
 	c.fillWebmail()
 	for i := range c.Domains {
+		c.fillAlias(i)
 		c.Domains[i].Border.fill(c.Border)
 		r := &c.Domains[i].Retention
 		if r.Delivered == unset {
@@ -57,6 +58,7 @@ func (d *decoder) validate(c *Config) {
 		d.bad("data_dir", `write a folder, for example data_dir = "/var/lib/restante"`, "is empty")
 	}
 	d.smtp(c)
+	d.abuse(c)
 	d.store(c)
 	if len(c.Admin.Socket) > 100 {
 		d.bad("admin.socket", "write a shorter path, for example /run/restante/admin.sock", "the path of a unix socket has at most 100 octets, this one has %d", len(c.Admin.Socket))
@@ -73,6 +75,7 @@ func (d *decoder) validate(c *Config) {
 		d.bad("notify.command", `write the program and its arguments: command = ["/usr/local/bin/page", "--urgent"]`, "has an empty program")
 	}
 	d.webmail(c)
+	d.filters(c)
 	if len(c.Domains) == 0 {
 		where := ""
 		if len(c.Files) > 0 {
@@ -176,7 +179,7 @@ func (d *decoder) domain(c *Config, i int, seen map[string]int) {
 		d.bad(key+".primary", `write either "mx" alone or the hosts`, `"mx" stands beside other primaries`)
 	}
 	if err == nil { // the name of a domain that isn't one tells nothing about addresses
-		d.recipients(key, dom)
+		d.recipientKeys(c, key, dom)
 	}
 	if dom.TLS == "none" && (dom.TLSCA != "" || len(dom.TLSFingerprints) > 0 || dom.TLSName != "") {
 		d.bad(key+".tls", `write tls = "required", or leave out tls_ca, tls_fingerprints and tls_name`, "there is no TLS to check")
@@ -278,9 +281,6 @@ func (c *Config) Warnings() []string {
 	}
 	for i := range c.Domains {
 		d := &c.Domains[i]
-		if len(d.Recipients) == 0 {
-			w = append(w, fmt.Sprintf(`%s has no recipients, so any address is taken while its primary is down; list them, or write recipients = ["@"] if that is meant`, d.Name))
-		}
 		if d.WhenUp == "spool" && d.Replay == "manual" {
 			w = append(w, fmt.Sprintf("%s keeps all mail and hands nothing over by itself; `restante replay start --domain %s` does, or write replay = \"auto\"", d.Name, d.Name))
 		}
@@ -290,6 +290,7 @@ func (c *Config) Warnings() []string {
 			w = append(w, fmt.Sprintf("nobody will be notified, notify.command can't be run: %v; write the whole path of a program, and try it with `restante notify test`", err))
 		}
 	}
+	w = append(w, c.recipientWarnings()...)
 	w = append(w, c.webmailWarnings()...)
 	w = append(w, c.readableWarnings()...)
 	if strings.HasPrefix(c.Store.URL, "mem:") {
@@ -300,7 +301,7 @@ func (c *Config) Warnings() []string {
 
 // readableWarnings names files with passwords that everybody on the machine can read.
 func (c *Config) readableWarnings() []string {
-	has := c.Smarthost.Password != "" || slices.ContainsFunc(c.Domains, func(d Domain) bool { return d.Submission.Password != "" })
+	has := c.Smarthost.Password != "" || slices.ContainsFunc(c.Domains, func(d Domain) bool { return d.Submission.Password != "" || d.LDAP.Password != "" })
 	if !has {
 		return nil
 	}
