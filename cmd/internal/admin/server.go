@@ -87,6 +87,7 @@ func (s *Server) routes() http.Handler {
 	b := s.backend
 	s.userRoutes(mux)
 	s.sendingRoutes(mux)
+	s.primaryRoutes(mux)
 	handle(s, mux, "status", func(ctx context.Context, _ none) (*Status, error) { return b.Status(ctx) })
 	handle(s, mux, "reload", func(ctx context.Context, _ none) (*Reloaded, error) { return b.Reload(ctx, who(ctx)) })
 	handle(s, mux, "outages", func(ctx context.Context, r named) ([]index.Outage, error) { return b.Outages(ctx, r.Name) })

@@ -24,6 +24,7 @@ import (
 type Backend interface {
 	UserBackend
 	SendingBackend
+	PrimaryBackend
 	Status(ctx context.Context) (*Status, error)
 	Reload(ctx context.Context, by string) (*Reloaded, error)
 	Outages(ctx context.Context, domain string) ([]index.Outage, error) // "" for all domains; newest first
@@ -93,6 +94,8 @@ type DomainStatus struct {
 	Cause        string        `json:"cause,omitempty"` // what was seen last when not up: "connection refused"
 	LastTried    *time.Time    `json:"last_tried,omitempty"`
 	Latency      float64       `json:"latency_ms,omitempty"` // a good probe, on average
+	TLS          string        `json:"tls,omitempty"`        // to the host that answered last: "TLS1.3 TLS_AES_128_GCM_SHA256", "" in plain
+	Verified     string        `json:"verified,omitempty"`   // what its certificate was verified by: dane, pinned, CA; "" by nothing
 	Passed       int64         `json:"passed"`               // messages passed through since the start
 	Replay       string        `json:"replay"`               // automatic, manual, paused, running, waiting
 	ReplayReason string        `json:"replay_reason,omitempty"`

@@ -27,6 +27,7 @@ const (
 	Recipient  Problem = "recipient"  // it refuses a recipient
 	Postmaster Problem = "postmaster" // it refuses postmaster (RFC 5321 4.5.1)
 	NullMX     Problem = "nullmx"     // 5.7.27: the sender's domain takes no mail, which says nothing of us
+	Lost       Problem = "lost"       // no connection, or one that was cut
 	Refused    Problem = "refused"    // refused for a reason that can't be told
 )
 
@@ -90,6 +91,7 @@ func general(p Problem) string {
 		Recipient:  "see whether the address still exists there; if not, take it off the list here: restante recipient remove",
 		Postmaster: "give the domain a postmaster, as RFC 5321 4.5.1 asks: reports about its mail go there",
 		NullMX:     "that says nothing of us: try again with --from and an address of a domain that takes mail and whose SPF record ends in -all",
+		Lost:       "see that the primary listens there, and that no firewall or ban (fail2ban) keeps {list} out",
 		Refused:    "let {list} in at the primary: no SPF check, blocklist, greylisting or rate limit for it, and no relaying",
 		Allow:      "let {list} in at the primary: no SPF check, blocklist, greylisting or rate limit for it, and no relaying",
 	}[p], "let {list} in at the primary")
