@@ -30,7 +30,10 @@ import (
 	"restante/relay/outage"
 	"restante/relay/pass"
 	"restante/relay/policy"
+	"restante/relay/policy/dnsbl"
+	"restante/relay/policy/rate"
 	"restante/relay/policy/rcpt"
+	"restante/relay/policy/rcpt/source"
 	"restante/relay/policy/scan"
 	"restante/relay/replay"
 	"restante/relay/smtpc"
@@ -82,7 +85,10 @@ type App struct {
 	keeper     *outage.Keeper
 	pass       *pass.Handler
 	recipients *rcpt.Directory
+	lists      *source.Sync
 	border     *policy.Border
+	rates      *rate.Table
+	dnsbl      *dnsbl.Set
 	scan       *scan.Set
 	engine     *replay.Engine
 	certs      *certificates

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,12 +22,12 @@ func (a *App) startHTTP(context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if reasons := a.watch.unready(); len(reasons) > 0 {
 			http.Error(w, "not ready: "+strings.Join(reasons, "; "), http.StatusServiceUnavailable)
 			return
 		}
-		fmt.Fprintln(w, strings.Join(append([]string{"ready"}, a.troubles()...), "; "))
+		fmt.Fprintln(w, strings.Join(slices.Concat([]string{"ready"}, a.listsReady(r.Context()), a.troubles()), "; "))
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.reg, promhttp.HandlerOpts{Timeout: 10 * time.Second, MaxRequestsInFlight: 4}))
 	s := &http.Server{
@@ -79,6 +80,7 @@ func (c *pairCollector) Collect(out chan<- prometheus.Metric) {
 		if !s.Oldest.IsZero() {
 			oldest = time.Since(s.Oldest).Seconds()
 		}
+		c.collectLists(ctx, d, out)
 		gauge("restante_oldest_pending_seconds", "Age of the oldest pending pair, 0 when none is.", oldest, d)
 	}
 	behind, since := c.app.index.Lag()

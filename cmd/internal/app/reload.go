@@ -132,8 +132,10 @@ func (a *App) apply(old, next *config.Config) error {
 	}
 	a.border.SetConfig(borderDomains(next))
 	a.engine.SetConfig(replayConfig(next))
+	a.lists.SetConfig(listDomains(next))
 	a.certs.source.Store(source)
 	a.smtp.SetLimits(smtpLimits(next))
+	a.reloadAbuse(next)
 	a.smtp.SetPostmasterDomain(next.Domains[0].Name)
 	a.smtp.SetOffers(a.pass.Offers())
 	a.notifier.SetConfig(notifyConfig(next))
@@ -188,8 +190,12 @@ func diff(old, next *config.Config) (changed, restart []string) {
 	}
 	for i := range next.Domains {
 		d := &next.Domains[i]
-		if was, ok := old.Domain(d.Name); ok && was.Submission.Password != d.Submission.Password {
+		was, ok := old.Domain(d.Name)
+		if ok && was.Submission.Password != d.Submission.Password {
 			changed = append(changed, "domain "+d.Name+" (submission.password)")
+		}
+		if ok && was.LDAP.Password != d.LDAP.Password {
+			changed = append(changed, "domain "+d.Name+" (ldap.password)")
 		}
 	}
 	walk("", x, y, func(key string) {

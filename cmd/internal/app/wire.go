@@ -163,10 +163,10 @@ func (a *App) makeSMTP(c *config.Config) error {
 		return err
 	}
 	var err error
-	a.smtp, err = smtpd.New(smtpd.Options{
+	a.smtp, err = smtpd.New(a.guarded(smtpd.Options{
 		Hostname: c.Hostname, Self: a.self, Handler: a.pass, Limits: smtpLimits(c), Offers: a.pass.Offers(), Certificates: a.certs,
 		PostmasterDomain: c.Domains[0].Name, TempDir: filepath.Join(c.DataDir, "tmp"), Resolver: names{a.resolver}, Log: a.log, Metrics: smtpd.NewMetrics(a.reg),
-	})
+	}, c))
 	return err
 }
 
@@ -295,6 +295,7 @@ func (a *App) startLoops(context.Context) error {
 		return nil
 	})
 	a.life.run("recipients", a.recipients.Run)
+	a.life.run("lists of recipients", a.syncRecipients)
 	a.life.run("replay", a.engine.Run)
 	a.life.run("sending", a.submit.Run)
 	a.life.run("retention", a.retain)

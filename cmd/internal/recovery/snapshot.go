@@ -56,7 +56,7 @@ func Take(c *config.Config) (*Snapshot, error) {
 func named(c *config.Config) []string {
 	list := []string{c.SMTP.TLSCert, c.SMTP.TLSKey, c.Webmail.TLSCert, c.Webmail.TLSKey, c.Webmail.ACMECARoot, c.Smarthost.TLSCA}
 	for i := range c.Domains {
-		list = append(list, c.Domains[i].TLSCA, c.Domains[i].LearnedCA, c.Domains[i].Submission.TLSCA)
+		list = append(list, c.Domains[i].TLSCA, c.Domains[i].LearnedCA, c.Domains[i].Submission.TLSCA, c.Domains[i].LDAP.TLSCA, c.Domains[i].LDAP.PasswordFile)
 	}
 	if u, err := url.Parse(c.Store.URL); err == nil {
 		list = append(list, u.Query().Get("ca_file"))
