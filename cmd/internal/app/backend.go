@@ -108,7 +108,8 @@ func (b *backend) strangers(ctx context.Context, c *config.Config) []string {
 	return list
 }
 
-// troubles names what is wrong with the webmail, and objects of the store that can't be read. Mail is taken all the same.
+// troubles names what is wrong with the webmail and with lists of addresses, who hides clients, and objects of the store that can't be read. Mail is
+// taken all the same.
 func (a *App) troubles() []string {
 	var list []string
 	for _, why := range []string{a.keyTrouble(), a.webTrouble()} {
@@ -116,6 +117,7 @@ func (a *App) troubles() []string {
 			list = append(list, why)
 		}
 	}
+	list = append(list, a.abuseTroubles()...)
 	for _, t := range a.spool.Trouble() {
 		what := "mail of its stream is late"
 		if t.Ledger {
@@ -139,6 +141,9 @@ func (b *backend) domainStatus(ctx context.Context, d *config.Domain) (*admin.Do
 		EarlierParked: sum.All.Parked - sum.Counts.Parked, EarlierPending: sum.All.Pending - sum.Counts.Pending,
 		Outage: sum.Outage, OutageOpen: sum.Open, Primary: d.Primary, WhenUp: d.WhenUp, RcptCount: len(d.Recipients),
 		Passed: b.watch.passed(d.Name), Latency: b.latency(),
+	}
+	if o, ok := b.monitor.Offers(d.Name); ok {
+		out.TLS, out.Verified = o.TLS, o.Verified
 	}
 	if r.State != health.Up {
 		out.Cause, out.LastTried = r.Reason, timeOrNil(r.LastBad)

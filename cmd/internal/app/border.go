@@ -8,9 +8,15 @@ import (
 
 // startBorder puts up what strangers must pass.
 func (a *App) startBorder(c *config.Config) error {
+	if err := a.startAbuse(c); err != nil {
+		return err
+	}
+	if err := a.startFilters(c); err != nil {
+		return err
+	}
 	a.border = policy.New(policy.Options{
 		Auth:    msgauth.New(msgauth.Options{Resolver: a.resolver, AuthservID: c.Hostname}),
-		Domains: borderDomains(c), AuthservID: c.Hostname, Log: a.log, Metrics: policy.NewMetrics(a.reg),
+		Domains: borderDomains(c), AuthservID: c.Hostname, Lists: a.dnsbl, Scanner: a.scan, Log: a.log, Metrics: policy.NewMetrics(a.reg),
 	})
 	return nil
 }
