@@ -82,6 +82,7 @@ func TestStress(t *testing.T) {
 		var crowd []*peer
 		for i := range 8 {
 			crowd = append(crowd, connect(t, s, fmt.Sprintf("198.51.100.1:%d", i+1)))
+			synctest.Wait() // until it waits
 		}
 		begun := time.Now()
 		crowd[0].say("EHLO c.example\r\n")
