@@ -7,7 +7,7 @@ type EventType string
 
 // Events about pairs: Entry, Rcpt and Round are set.
 const (
-	Delivered EventType = "delivered" // Reply, Host, Generation
+	Delivered EventType = "delivered" // Reply, Host, Generation; Data["tls"]: how it was protected on its way, smtpc.Offers.Protection
 	Deferred  EventType = "deferred"  // an attempt got 4xx or lost the connection: Reply, Host; lazy
 	Parked    EventType = "parked"    // Reply or Reason
 	Bounced   EventType = "bounced"   // Reason

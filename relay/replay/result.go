@@ -98,6 +98,7 @@ func (w *worker) settleDelivered(j *job, vs []verdict, host string) error {
 		err := w.e.settle(spool.Event{
 			Type: spool.Delivered, By: by, Entry: j.pairs[i].Entry, Rcpt: j.pairs[i].Rcpt, Round: j.pairs[i].Round,
 			Reply: spool.Printable(v.reply.String()), Host: host, Generation: j.lease.Generation(),
+			Data: map[string]any{"tls": w.conn.Offers().Protection()},
 		})
 		if err != nil {
 			failed = err

@@ -247,7 +247,7 @@ func (e *Engine) transaction(j *job) *smtpc.Transaction {
 	en := j.entry
 	t := &smtpc.Transaction{
 		Mail: smtpc.Mail{
-			From: en.From, Body: en.Params.Body, SMTPUTF8: en.Params.SMTPUTF8,
+			From: en.From, Body: en.Params.Body, SMTPUTF8: en.Params.SMTPUTF8, RequireTLS: en.Params.RequireTLS,
 			Ret: en.Params.Ret, EnvID: en.Params.EnvID,
 		},
 		Rcpts: make([]smtpc.Rcpt, 0, j.count()),
@@ -262,7 +262,7 @@ func (e *Engine) transaction(j *job) *smtpc.Transaction {
 	if en.Client.Addr != "" {
 		// An address that isn't one was never of use; the rest still is.
 		addr, _ := netip.ParseAddr(en.Client.Addr)
-		t.Origin = &smtpc.Origin{Addr: addr, Port: en.Client.Port, Name: en.Client.Name, Helo: en.Client.Helo, Protocol: en.Client.Protocol}
+		t.Origin = &smtpc.Origin{Addr: addr, Port: en.Client.Port, Name: en.Client.Name, Helo: en.Client.Helo, Protocol: en.Client.Protocol, ID: en.ID}
 	}
 	t.Size = j.body.Size()
 	t.Body = func() (io.Reader, error) { return j.body.Reader(), nil }

@@ -352,6 +352,9 @@ func (e *Env) printView(v *index.View) {
 		if ev.Host != "" {
 			text += " (" + ev.Host + ")"
 		}
+		if tls, ok := ev.Data["tls"].(string); ok {
+			text += ", " + tls
+		}
 		t.add(col(ev.Time.Local().Format("2 Jan 15:04:05")), col(eventWord(ev)), col(clean(ev.By)), col(clean(text)))
 	}
 	t.print(e.Out)

@@ -156,7 +156,7 @@ func domainLine(d *admin.DomainStatus, now time.Time, since string) string {
 	}
 	where := strings.Join(d.Primary, ", ")
 	if d.State == "up" && d.Latency > 0 {
-		where += fmt.Sprintf("  %.0f ms", max(1, d.Latency))
+		where += fmt.Sprintf("  %.0f ms  %s", max(1, d.Latency), protection(d))
 	}
 	if d.Cause != "" && d.State != "up" {
 		where += "  " + clean(admin.Brief(d.Cause))
@@ -169,6 +169,17 @@ func domainLine(d *admin.DomainStatus, now time.Time, since string) string {
 		parts = append(parts, "passed through "+thousands(d.Passed))
 	}
 	return strings.Join(parts, "   ")
+}
+
+// protection is how mail to the primary is protected on its way, in a word or two.
+func protection(d *admin.DomainStatus) string {
+	switch {
+	case d.TLS == "":
+		return "in plain"
+	case d.Verified == "":
+		return "TLS, unverified"
+	}
+	return "TLS by " + map[string]string{"dane": "DANE", "pinned": "fingerprint", "CA": "CA"}[d.Verified]
 }
 
 // countsLine is what was kept and what became of it. While the index is reading, nothing counted doesn't mean nothing kept.
