@@ -64,6 +64,15 @@ func (s *Service) keepAll(ctx context.Context, w *writing, e *envelope) (Result,
 		s.metrics.submitted(WhyLimit)
 		return Result{}, &NotNow{Why: WhyLimit}
 	}
+	if err := s.look(ctx, w, e); err != nil {
+		if errors.Is(err, ErrRefused) { // it counts against the limits: who tries what gets through isn't to try for ever
+			s.metrics.submitted("refused")
+		} else {
+			s.limits.giveBack(e.Account, now)
+			s.metrics.submitted(WhyUnchecked)
+		}
+		return Result{}, err
+	}
 	err := s.append(ctx, w, e, now)
 	switch {
 	case err == nil:

@@ -35,6 +35,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"restante/relay/health"
+	"restante/relay/policy/scan"
 	"restante/relay/replay"
 	"restante/relay/smtpc"
 	"restante/spool"
@@ -51,11 +52,12 @@ const (
 	WhyLimit         = "limit"          // of the account, for the hour
 	WhyClosed        = "closed"         // no outage, and the time after it is over
 	WhyStore         = "store"          // what is written can't be kept at the moment
+	WhyUnchecked     = "unchecked"      // content filters can't be asked at the moment, or put it off
 )
 
 // Errors of Submit and Undo. All say what to do; those of Submit leave nothing behind.
 var (
-	// ErrRefused: the message can't be sent as it is. The text after it is for the person.
+	// ErrRefused: the message can't be sent as it is. The text after it is for the person; of a *Found it is for admins.
 	ErrRefused = errors.New("the message can't be sent")
 	// ErrNotNow: sending is not possible now; a *NotNow says why.
 	ErrNotNow = errors.New("sending is not possible now")
@@ -154,6 +156,7 @@ type Options struct {
 	Declared func(target string) (health.Declaration, bool)              // an admin's word that a domain or address is down; nil: none
 	TXT      func(ctx context.Context, name string) ([]string, error)    // to check that DKIM keys are published; nil: not checked
 	Reader   func(account string) (language string, zone *time.Location) // of a person, for bounces: "de"; nil: English, UTC
+	Scan     func(ctx context.Context, m scan.Message) scan.Result       // content filters; nil: none
 	Notify   func(replay.Notice)                                         // must not block; nil: nobody
 	Log      *slog.Logger                                                // nil: none
 	Metrics  prometheus.Registerer                                       // nil: none

@@ -52,6 +52,7 @@ func (s *sender) Undo(ctx context.Context, account, writing string) error {
 // refusal makes what the writer is told of an error.
 func refusal(err error) error {
 	var not *submit.NotNow
+	var found *submit.Found
 	switch {
 	case errors.As(err, &not):
 		return &webmail.Refusal{Key: not.Why}
@@ -59,6 +60,10 @@ func refusal(err error) error {
 		return &webmail.Refusal{Key: "too-late"}
 	case errors.Is(err, submit.ErrUnsettled):
 		return &webmail.Refusal{Key: "unsettled"}
+	case errors.As(err, &found) && found.Virus != "":
+		return &webmail.Refusal{Key: "virus", Args: []any{"name", found.Virus}}
+	case errors.As(err, &found):
+		return &webmail.Refusal{Key: "content"}
 	case errors.Is(err, submit.ErrRefused):
 		return &webmail.Refusal{Key: "message", Args: []any{"why", strings.TrimPrefix(err.Error(), submit.ErrRefused.Error()+": ")}}
 	}

@@ -23,7 +23,7 @@ func (a *App) startSubmit(context.Context) error {
 	a.submit, err = submit.New(submit.Options{
 		Spool: a.spool, Index: a.index, Secrets: a.keys, Dialer: a.dialer, Hostname: c.Hostname, Hosted: a.hosted, Config: sc,
 		Open: a.picture.writing, TXT: a.resolver.LookupTXT, Notify: a.replayNotice, Log: a.log, Metrics: a.reg, TempDir: filepath.Join(c.DataDir, "tmp"),
-		Declared: a.monitor.Declared, Reader: a.reader,
+		Declared: a.monitor.Declared, Reader: a.reader, Scan: a.scan.Scan,
 	})
 	if err != nil {
 		return must("sending", err)
