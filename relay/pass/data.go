@@ -174,7 +174,12 @@ func (t *transaction) keep(ctx context.Context, m *message, reason string) reply
 	switch {
 	case err == nil:
 		t.h.o.Metrics.kept(m.body.Size())
-		if t.h.o.Kept != nil {
+		switch {
+		case e.Quarantine != "": // nobody is waiting for it: it opens no outage
+			if t.h.o.Quarantined != nil {
+				t.h.o.Quarantined(t.domains(), e)
+			}
+		case t.h.o.Kept != nil:
 			t.h.o.Kept(t.domains(), e.Reason)
 		}
 		t.log(m, "kept", "", e.Reason)

@@ -80,8 +80,10 @@ type Options struct {
 	// Recipients says who exists while no primary is asked, and hears what primaries say. nil: everybody exists.
 	Recipients *rcpt.Directory
 	Kept       func(domains []string, reason string) // an entry was kept; must not block. May be nil
-	Passed     func(domain string)                   // the primary took a message; must not block. May be nil
-	Note       func(evs ...spool.Event)              // records Learned events lazily; must not block. May be nil
+	// Quarantined is told instead of Kept of an entry that waits for an admin. It must not block, nor keep the entry. May be nil.
+	Quarantined func(domains []string, e *spool.Entry)
+	Passed      func(domain string)      // the primary took a message; must not block. May be nil
+	Note        func(evs ...spool.Event) // records Learned events lazily; must not block. May be nil
 	// Border judges strangers and what they bring, whichever way it goes. nil: nothing is judged.
 	Border  *policy.Border
 	MaxSize int64 // octets, of Offers; 0: no limit of our own
