@@ -359,7 +359,7 @@ func (r *rig) status() Status {
 // until waits for something that other goroutines and real connections bring about.
 func (r *rig) until(what string, ok func() bool) {
 	r.t.Helper()
-	limit := time.After(30 * time.Second) // only a machine that is busy with other things needs that
+	limit := time.After(2 * time.Minute) // only a machine that is busy with other things needs that
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
