@@ -121,6 +121,7 @@ type Options struct {
 	Offers   Offers
 	// Certificates gives STARTTLS its certificate; nil offers no TLS. See package tlscert.
 	Certificates Certificates
+	MinTLS       uint16 // the oldest version that is spoken, as in crypto/tls; 0: TLS 1.2
 	// PostmasterDomain is where mail for "postmaster" without a domain belongs (RFC 5321 4.5.1); ""
 	// refuses such recipients.
 	PostmasterDomain string

@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -25,6 +26,7 @@ type Certificates interface {
 type Server struct {
 	o        Options
 	tls      *tls.Config // nil: no STARTTLS
+	minTLS   atomic.Uint32
 	limits   atomic.Pointer[Limits]
 	offers   atomic.Pointer[Offers]
 	master   atomic.Pointer[string] // domain of a postmaster without one
@@ -82,10 +84,21 @@ func newServer(o Options) (*Server, error) {
 	s.SetOffers(o.Offers)
 	s.SetPostmasterDomain(o.PostmasterDomain)
 	s.SetProxies(o.Proxies)
+	s.SetMinTLS(o.MinTLS)
 	if o.Certificates != nil {
-		s.tls = &tls.Config{GetCertificate: o.Certificates.Get, MinVersion: tls.VersionTLS12}
+		s.tls = &tls.Config{GetCertificate: o.Certificates.Get, MinVersion: tls.VersionTLS10}
+		s.tls.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			c := s.tls.Clone()
+			c.MinVersion, c.GetConfigForClient = uint16(s.minTLS.Load()), nil
+			return c, nil
+		}
 	}
 	return s, nil
+}
+
+// SetMinTLS changes the oldest version of TLS that is spoken, for handshakes to come; 0 is TLS 1.2.
+func (s *Server) SetMinTLS(version uint16) {
+	s.minTLS.Store(uint32(cmp.Or(version, tls.VersionTLS12)))
 }
 
 // filled returns the limits with defaults for zero fields.
