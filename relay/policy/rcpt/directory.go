@@ -155,9 +155,11 @@ func checked(c Domain) (*domain, error) {
 		return nil, fmt.Errorf("domain %q: %w", c.Name, err)
 	}
 	if c.AliasOf != "" {
-		if c.AliasOf, err = mailaddr.ParseDomain(c.AliasOf); err != nil {
+		of, err := mailaddr.ParseDomain(c.AliasOf)
+		if err != nil {
 			return nil, fmt.Errorf("domain %s: alias_of %q: %w", name, c.AliasOf, err)
 		}
+		c.AliasOf = of
 	}
 	switch c.Unknown {
 	case "":
