@@ -58,7 +58,9 @@ func (s *fakeSpool) Append(_ context.Context, e *spool.Entry, tr []byte, body *s
 	if err != nil {
 		return err
 	}
-	s.entries = append(s.entries, *e)
+	kept := *e
+	kept.TraceSize = len(tr)
+	s.entries = append(s.entries, kept)
 	s.bodies = append(s.bodies, string(tr)+string(b))
 	return s.fail
 }
