@@ -87,6 +87,7 @@ func (s *Server) routes() http.Handler {
 	b := s.backend
 	s.userRoutes(mux)
 	s.sendingRoutes(mux)
+	s.recipientRoutes(mux)
 	s.primaryRoutes(mux)
 	handle(s, mux, "status", func(ctx context.Context, _ none) (*Status, error) { return b.Status(ctx) })
 	handle(s, mux, "reload", func(ctx context.Context, _ none) (*Reloaded, error) { return b.Reload(ctx, who(ctx)) })
@@ -141,9 +142,9 @@ type answer struct {
 	Error    *Error `json:"error,omitempty"`
 }
 
-func decode[Req any](w http.ResponseWriter, r *http.Request) (Req, error) {
+func decode[Req any](w http.ResponseWriter, r *http.Request, limit int64) (Req, error) {
 	var req Req
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&req); err != nil {
 		return req, Errorf(KindUsage, "use a command line of the same version as the node", "the request can't be read: %w", err)
@@ -179,8 +180,13 @@ func (s *Server) write(w io.Writer, a answer) {
 }
 
 func handle[Req, Resp any](s *Server, mux *http.ServeMux, op string, f func(context.Context, Req) (Resp, error)) {
+	handleUpTo(s, mux, maxRequest, op, f)
+}
+
+// handleUpTo is handle for requests of another length.
+func handleUpTo[Req, Resp any](s *Server, mux *http.ServeMux, limit int64, op string, f func(context.Context, Req) (Resp, error)) {
 	mux.HandleFunc("POST /v1/"+op, func(w http.ResponseWriter, r *http.Request) {
-		req, err := decode[Req](w, r)
+		req, err := decode[Req](w, r, limit)
 		if err != nil {
 			s.fail(w, op, err)
 			return
@@ -197,7 +203,7 @@ func handle[Req, Resp any](s *Server, mux *http.ServeMux, op string, f func(cont
 
 func stream[Req, Resp any](s *Server, mux *http.ServeMux, op string, f func(context.Context, Req, func(any)) (Resp, error)) {
 	mux.HandleFunc("POST /v1/"+op, func(w http.ResponseWriter, r *http.Request) {
-		req, err := decode[Req](w, r)
+		req, err := decode[Req](w, r, maxRequest)
 		if err != nil {
 			s.fail(w, op, err)
 			return
@@ -224,7 +230,7 @@ func stream[Req, Resp any](s *Server, mux *http.ServeMux, op string, f func(cont
 // up in the trailer, and the connection is cut so that nobody takes the part for the whole.
 func content[Req any](s *Server, mux *http.ServeMux, op, mediaType string, f func(context.Context, Req, io.Writer) error) {
 	mux.HandleFunc("POST /v1/"+op, func(w http.ResponseWriter, r *http.Request) {
-		req, err := decode[Req](w, r)
+		req, err := decode[Req](w, r, maxRequest)
 		if err != nil {
 			s.fail(w, op, err)
 			return

@@ -24,6 +24,7 @@ import (
 type Backend interface {
 	UserBackend
 	SendingBackend
+	RecipientBackend
 	PrimaryBackend
 	Status(ctx context.Context) (*Status, error)
 	Reload(ctx context.Context, by string) (*Reloaded, error)
