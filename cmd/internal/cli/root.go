@@ -66,7 +66,7 @@ For real:   restante serve --domain example.com --primary mail.example.com:25
 	f.BoolVar(&c.common.json, "json", false, "print JSON")
 	root.AddCommand(
 		newServe(c), newSetup(c), newReload(c), newHealth(c), newConfig(c), newStore(c), newStatus(c), newOutage(c), newPrimary(c),
-		newReplay(c), newQueue(c), newExport(c), newFsck(c), newUser(c), newNotice(c), newSending(c), newDKIM(c), newNotify(c), newRecoveryCard(c), newRecover(c), newDev(c), newVersion(c), newCompletion(c),
+		newReplay(c), newQueue(c), newExport(c), newFsck(c), newUser(c), newRecipient(c), newNotice(c), newSending(c), newDKIM(c), newNotify(c), newRecoveryCard(c), newRecover(c), newDev(c), newVersion(c), newCompletion(c),
 	)
 	return root
 }
