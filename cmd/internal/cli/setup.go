@@ -197,10 +197,10 @@ func (e *Env) printSetup(w io.Writer, r *setup.Report) {
 		word := string(row.Result)
 		head := "  " + e.paint(setupStyle(row.Result), word) + strings.Repeat(" ", 6-len(word)) + runewidth.FillRight(row.Check, width) + "  "
 		e.hang(w, head, clean(row.Found), 8+width+2)
-		for line := range strings.SplitSeq(row.Mend, "\n") {
-			if line != "" {
-				e.hang(w, strings.Repeat(" ", 8)+e.paint(styleDim, "-> "), clean(line), 13)
-			}
+		if strings.Contains(row.Mend, "\n") {
+			e.printMend(row.Mend)
+		} else if row.Mend != "" {
+			e.hang(w, strings.Repeat(" ", 8)+e.paint(styleDim, "-> "), clean(row.Mend), 11)
 		}
 	}
 	if list := r.Publish(); len(list) > 0 {

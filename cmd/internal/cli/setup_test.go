@@ -36,7 +36,7 @@ example.com
         -> add this machine
   note  MTA-STS       evil ?[31m
         -> one
-        -> two
+           two
 
 to publish, at your DNS provider
   25.2.0.192.in-addr.arpa. PTR mx2.example.net.

@@ -102,8 +102,12 @@ func (s *run) webmail(ctx context.Context) []Row {
 		return []Row{{Check: "webmail", Result: Note, Found: "off: in an outage people can't read their mail", Mend: `switch it on: [webmail] listen = ["0.0.0.0:443", "[::]:443"]`}}
 	}
 	port := "443"
-	if u, err := url.Parse(w.URL); err == nil && u.Port() != "" {
-		port = u.Port()
+	if u, err := url.Parse(w.URL); err == nil && u.Host != "" {
+		port = cmp.Or(u.Port(), port)
+	} else if len(w.Listen) > 0 {
+		if _, p, err := net.SplitHostPort(w.Listen[0]); err == nil {
+			port = p
+		}
 	}
 	var rows []Row
 	for i, name := range w.Hostnames {

@@ -70,7 +70,7 @@ func (s *run) helo(ctx context.Context) []Row {
 		row.Mend = "publish it if you like"
 		return []Row{row}
 	}
-	not, fault := s.spfOf(ctx, name, s.ours(ctx))
+	not, fault := s.spfOf(ctx, name, s.sending(ctx))
 	switch {
 	case fault != nil:
 		row.Result, row.Found, row.Mend = Warn, "it is broken: "+brief(fault), "correct it"
@@ -111,7 +111,7 @@ func (s *run) spf(d Domain) check {
 // sendersOf: the record allows this machine and the smarthost.
 func (s *run) sendersOf(ctx context.Context, d Domain, text string, row *Row) {
 	terms := strings.Fields(strings.ToLower(text))
-	not, fault := s.spfOf(ctx, d.Name, s.ours(ctx))
+	not, fault := s.spfOf(ctx, d.Name, s.sending(ctx))
 	switch {
 	case fault != nil:
 		row.Result, row.Found, row.Mend = Fail, row.Found+": it is broken: "+brief(fault), "correct it"

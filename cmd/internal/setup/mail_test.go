@@ -91,6 +91,10 @@ func TestMachine(t *testing.T) {
 		{name: "bucket, no node", change: func(r *rig) { r.node.Store = Store{URL: "s3://b/p"} }, check: "store", result: Note, mend: "restante store check \"s3://b/p\""},
 		{name: "webmail off", check: "webmail", result: Note, found: "off"},
 		{name: "webmail", change: opens(us), check: "webmail", result: OK, found: "https://mx2.example.net opens"},
+		{name: "webmail, another port", change: func(r *rig) {
+			web(r)
+			r.node.Webmail.Listen, r.at["192.0.2.25:8443"] = []string{"0.0.0.0:8443"}, r.web(r.t, us, http.NotFoundHandler())
+		}, check: "webmail", result: OK, found: "https://mx2.example.net:8443 opens"},
 		{name: "webmail, not here yet", zone: "webmail.example.com. A 192.0.2.80\n", change: opens(us), check: "webmail", result: Note, mend: "on the day, point it here"},
 		{name: "webmail, no name", change: opens(us), check: "webmail", result: Fail, record: "webmail.example.com. A 192.0.2.25"},
 		{name: "webmail, bad certificate", change: opens("other.test"), check: "webmail", result: Fail, found: "browsers refuse"},

@@ -52,15 +52,15 @@ func (s *run) mtasts(d Domain) check {
 			row.Mend = fmt.Sprintf("add this line to %s\n  mx: %s\nthen change the id in the record (now %s)", policyURL(d.Name), s.node.Hostname, printable(tag(text, "id")))
 		default:
 			row.Found = fmt.Sprintf("the policy (mode: %s) names %s", p.mode, s.node.Hostname)
-			s.fitsPolicy(ctx, p, &row)
+			s.fitsPolicy(p, &row)
 		}
 		return []Row{row}
 	}
 }
 
 // fitsPolicy: who is in a policy needs a certificate that can be verified (RFC 8461 4.2).
-func (s *run) fitsPolicy(ctx context.Context, p *policy, row *Row) {
-	certs, err := s.served(ctx)
+func (s *run) fitsPolicy(p *policy, row *Row) {
+	certs, err := s.served()
 	if err != nil || len(certs) == 0 {
 		return // certificate says so
 	}

@@ -98,6 +98,11 @@ func (s *run) mx(d Domain) check {
 		if row.Result == OK {
 			s.hostsOf(ctx, e, &row)
 		}
+		if row.Result == OK && !viaMX && !s.isPrimary(ctx, d, e.others) {
+			row.Result = Note
+			row.Found += fmt.Sprintf("; senders go to %s first, while mail from here goes to %s", trim(e.others[0].Host), d.Primaries[0].Host)
+			row.Mend = "if a filter service stands there, what comes this way doesn't pass it: name it as the primary, or filter here ([rspamd])"
+		}
 		return []Row{row}
 	}
 }
@@ -116,6 +121,26 @@ func (s *run) primaryMX(d Domain) []Record {
 		}
 	}
 	return nil
+}
+
+// isPrimary reports that one of the hosts is the domain's primary, by name or address.
+func (s *run) isPrimary(ctx context.Context, d Domain, hosts []*net.MX) bool {
+	var own []netip.Addr
+	for _, p := range d.Primaries {
+		list, err := s.DNS.LookupHost(ctx, p.Host)
+		if err != nil {
+			return true // it can't be told
+		}
+		for _, text := range list {
+			if a, err := netip.ParseAddr(text); err == nil {
+				own = append(own, a.Unmap())
+			}
+		}
+	}
+	return len(d.Primaries) == 0 || slices.ContainsFunc(hosts, func(m *net.MX) bool {
+		list, err := s.addresses(ctx, trim(m.Host))
+		return err != nil || slices.ContainsFunc(list, func(a netip.Addr) bool { return slices.Contains(own, a) })
+	})
 }
 
 // hostsOf: each MX host is a name with addresses, none an alias.

@@ -49,6 +49,17 @@ func (s *run) interfaces() []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(s.Addrs), func(a netip.Addr) bool { return !public(a) })
 }
 
+// sending are the public addresses from which we connect to others: those of our name, and those that an interface has.
+func (s *run) sending(ctx context.Context) []netip.Addr {
+	list := s.ours(ctx)
+	for _, a := range s.interfaces() {
+		if !slices.Contains(list, a) {
+			list = append(list, a)
+		}
+	}
+	return list[:min(len(list), maxAddress)]
+}
+
 // unanswered is the row for a question that DNS didn't answer.
 func unanswered(domain, what string, err error) Row {
 	return Row{Domain: domain, Check: what, Result: Warn, Found: "DNS gives no answer: " + brief(err),
@@ -126,14 +137,8 @@ func records(name string, list []netip.Addr) []Record {
 
 // reverse: each of our addresses has a name that leads back to it. Primaries and others that we send to look at it.
 func (s *run) reverse(ctx context.Context) []Row {
-	list := s.ours(ctx)
-	for _, a := range s.interfaces() {
-		if !slices.Contains(list, a) {
-			list = append(list, a)
-		}
-	}
 	var rows []Row
-	for _, a := range list {
+	for _, a := range s.sending(ctx) {
 		rows = append(rows, s.reverseOf(ctx, a))
 	}
 	return rows

@@ -3,13 +3,16 @@ package setup
 import (
 	"cmp"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"restante/cmd/internal/admin"
 	"restante/cmd/internal/config"
+	"restante/relay/health"
 	"restante/relay/submit"
 	"restante/spool"
 )
@@ -33,14 +36,26 @@ func FromConfig(c *config.Config) Node {
 	}
 	n.Smarthost = server(c.Smarthost)
 	for _, d := range c.Domains {
-		one := Domain{Name: d.Name, TLS: d.TLS, Submission: server(d.Submission), Primaries: primaries(d.Primaries)}
-		one.Recipients = Recipients{Known: len(d.Recipients), Complete: len(d.Recipients) > 0}
-		if slices.Equal(d.Recipients, []string{"@"}) {
-			one.Recipients.Text = "any address is taken"
-		}
-		n.Domains = append(n.Domains, one)
+		n.Domains = append(n.Domains, Domain{Name: d.Name, MustTLS: d.TLS == "required" || d.TLS == "dane", Submission: server(d.Submission),
+			Primaries: primaries(d.Primaries), Recipients: listed(d)})
 	}
 	return n
+}
+
+// listed is what the configuration alone says of a domain's recipients.
+func listed(d config.Domain) Recipients {
+	r := Recipients{Known: len(d.Recipients), Complete: true}
+	switch from := d.SyncedRecipients(); {
+	case d.TakesAny():
+		r.Text = "any address is taken"
+	case d.AliasOf != "":
+		r.Text = "those of " + d.AliasOf
+	case len(from) > 0:
+		r.Text = "listed by " + strings.Join(from, " and ") + "; a running node says how fresh that is"
+	default:
+		r.Complete = len(d.Recipients) > 0
+	}
+	return r
 }
 
 func server(s config.Submission) *Server {
@@ -67,14 +82,12 @@ func (n *Node) Hear(st *admin.Status) {
 	n.Store = Store{URL: st.Store.URL, State: st.Store.State, Error: st.Store.Error, Free: st.Store.Free, Total: st.Store.Total}
 	if st.Webmail != nil && n.Webmail == nil {
 		n.Webmail = &Webmail{URL: st.Webmail.URL}
-	}
-	if st.Sending != nil && n.Smarthost == nil {
-		for _, s := range st.Sending.Servers {
-			if host, port, err := net.SplitHostPort(s.Address); err == nil && s.Domain == spool.Smarthost {
-				number, _ := strconv.Atoi(port) // the node connects to it
-				n.Smarthost = &Server{Host: host, Port: number, TLS: "starttls"}
-			}
+		if u, err := url.Parse(st.Webmail.URL); err == nil && u.Scheme == "https" {
+			n.Webmail.Hostnames = []string{u.Hostname()}
 		}
+	}
+	if st.Sending != nil {
+		n.hearSmarthost(st.Sending.Servers)
 	}
 	for _, d := range st.Domains {
 		i := slices.IndexFunc(n.Domains, func(have Domain) bool { return have.Name == d.Name })
@@ -88,6 +101,24 @@ func (n *Node) Hear(st *admin.Status) {
 			}
 		}
 		n.Domains[i].Recipients = recipientsOf(d)
+	}
+}
+
+func (n *Node) hearSmarthost(servers []submit.ServerStatus) {
+	i := slices.IndexFunc(servers, func(s submit.ServerStatus) bool { return s.Domain == spool.Smarthost })
+	if i < 0 {
+		return
+	}
+	host, port, err := net.SplitHostPort(servers[i].Address)
+	number, bad := strconv.Atoi(port)
+	if err != nil || bad != nil {
+		return
+	}
+	if n.Smarthost == nil {
+		n.Smarthost = &Server{Host: host, Port: number, TLS: "starttls"}
+	}
+	if s := servers[i]; s.State == health.RefusesUs {
+		n.Smarthost.Problem = cmp.Or(s.Reply, s.Reason)
 	}
 }
 

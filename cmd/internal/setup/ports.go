@@ -93,7 +93,7 @@ func (s *run) primary(d Domain) check {
 			}
 		}
 		var ours []string
-		for _, a := range s.ours(ctx) {
+		for _, a := range s.sending(ctx) {
 			ours = append(ours, a.String())
 		}
 		found := "what to set at your mail server, so that it takes mail from here that others have sent"
@@ -142,8 +142,7 @@ func (s *run) primaryAt(ctx context.Context, d Domain, p Primary) (Row, primary.
 	var g *greeting
 	var first string
 	for _, a := range list[:min(len(list), maxAddress)] {
-		address := net.JoinHostPort(a, strconv.Itoa(p.Port))
-		if g, err = s.greet(ctx, address, p.Host, false); err == nil {
+		if g, err = s.greetOnce(ctx, net.JoinHostPort(a, strconv.Itoa(p.Port)), p.Host); err == nil {
 			first = a
 			break
 		}
@@ -162,7 +161,7 @@ func (s *run) primaryAt(ctx context.Context, d Domain, p Primary) (Row, primary.
 	case g.code != 220:
 		row.Result, row.Found = Fail, fmt.Sprintf("%s answers %d %s", where, g.code, printable(g.banner))
 		row.Mend = "let this machine in there, see allow-list"
-	case d.TLS == "required" && g.certs == nil:
+	case d.MustTLS && g.certs == nil:
 		row.Result, row.Mend = Fail, `have it offer STARTTLS, or write tls = "opportunistic"`
 	case g.tlsErr != nil:
 		row.Result, row.Mend = Warn, "mend its TLS: mail goes to it in plain text"
@@ -237,6 +236,10 @@ func (s *run) smarthost(ctx context.Context) []Row {
 		return []Row{row}
 	}
 	h := *s.node.Smarthost
+	if h.Problem != "" {
+		row.Result, row.Found, row.Mend = Fail, h.Host+": "+printable(h.Problem), "restante sending status"
+		return []Row{row}
+	}
 	where := net.JoinHostPort(h.Host, strconv.Itoa(h.Port))
 	list, err := s.DNS.LookupHost(ctx, h.Host)
 	if err != nil {

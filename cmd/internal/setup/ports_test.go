@@ -32,7 +32,7 @@ func TestPorts(t *testing.T) {
 		{name: "out, bans us", change: func(r *rig) { r.at["192.0.2.1:25"] = r.smtp(r.t, "554 5.7.1 you are listed", nil) }, check: "primary", result: Fail, found: "554 5.7.1 you are listed"},
 		{name: "out, no name", take: "mail.example.com.", check: "primary", result: Fail, found: "has no address"},
 		{name: "out, itself", change: func(r *rig) { r.node.Domains[0].Primaries = []Primary{{Host: us, Port: 25}} }, check: "primary", result: Fail, found: "this node itself"},
-		{name: "out, TLS required", change: func(r *rig) { r.node.Domains[0].TLS, r.at["192.0.2.1:25"] = "required", r.smtp(r.t, "mail ESMTP", nil) }, check: "primary", result: Fail, mend: "opportunistic"},
+		{name: "out, TLS required", change: func(r *rig) { r.node.Domains[0].MustTLS, r.at["192.0.2.1:25"] = true, r.smtp(r.t, "mail ESMTP", nil) }, check: "primary", result: Fail, mend: "opportunistic"},
 		{name: "out, from MX", change: func(r *rig) { r.node.Domains[0].Primaries = []Primary{{MX: true}} }, check: "primary", result: OK, found: "mail.example.com:25 answers"},
 		{name: "out, from MX, none", take: "example.com. MX 10", change: func(r *rig) { r.node.Domains[0].Primaries = []Primary{{MX: true}} }, check: "primary", result: Fail, found: "no MX of the domain is better"},
 
@@ -49,6 +49,8 @@ func TestPorts(t *testing.T) {
 			r.node.Smarthost = &Server{Host: "smtp.test", Port: 25, TLS: "starttls"}
 			r.at["192.0.2.9:25"] = r.smtp(r.t, "smtp.test", nil)
 		}, check: "smarthost", result: Fail, found: "no TLS"},
+		{name: "smarthost, refuses us", change: func(r *rig) { r.node.Smarthost = &Server{Host: "smtp.test", Port: 587, Problem: "535 no"} },
+			check: "smarthost", result: Fail, found: "535 no"},
 		{name: "smarthost, blocked", zone: "smtp.test. A 192.0.2.9\n", change: func(r *rig) { r.node.Smarthost = &Server{Host: "smtp.test", Port: 25, TLS: "starttls"} },
 			check: "smarthost", result: Fail, mend: "port = 587"},
 	} {

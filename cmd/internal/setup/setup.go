@@ -131,9 +131,10 @@ type Webmail struct {
 
 // Server is one that takes mail from us.
 type Server struct {
-	Host string
-	Port int
-	TLS  string // "starttls", "implicit" or "none"
+	Host    string
+	Port    int
+	TLS     string // "starttls", "implicit" or "none"
+	Problem string // what the running node has against it, "" for nothing
 }
 
 // Domain is one that the node stands behind.
@@ -144,7 +145,7 @@ type Domain struct {
 	Submission *Server // takes what was written here for the domain's own people; nil: its primary
 	Keys       []Key   // of DKIM; those that sign and whether DNS has them
 	KeysKnown  bool    // a node has been asked for them
-	TLS        string  // "required" where the primary's certificate is verified
+	MustTLS    bool    // mail never goes to the primary in plain text
 }
 
 // Primary is one of a domain's mail servers.
@@ -205,7 +206,8 @@ type check func(ctx context.Context) []Row
 
 // Run makes all checks, several at a time.
 func Run(ctx context.Context, w World, n Node) *Report {
-	s := &run{World: w, node: n}
+	s := &run{World: w, node: n, greeted: map[string]func() (*greeting, error){}}
+	s.served = sync.OnceValues(func() ([]*x509.Certificate, error) { return s.certs(ctx) })
 	checks := s.machine()
 	for _, d := range n.Domains {
 		checks = append(checks, s.domain(d)...)
@@ -229,7 +231,11 @@ func Run(ctx context.Context, w World, n Node) *Report {
 // run is one run of all checks.
 type run struct {
 	World
-	node Node
+	node   Node
+	served func() ([]*x509.Certificate, error) // the certificate that senders see, its own first; nil when there is none yet
+
+	mu      sync.Mutex
+	greeted map[string]func() (*greeting, error) // by address and name
 }
 
 // machine is what is about this machine, in the order in which people mend it.

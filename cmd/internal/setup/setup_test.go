@@ -132,6 +132,7 @@ func TestMX(t *testing.T) {
 		{name: "us first", take: "example.com. MX 20", zone: "example.com. MX 5 mx2.example.net.\n", check: "MX", result: Warn, found: "before or as often", record: "MX 20 mx2"},
 		{name: "us as good", take: "example.com. MX 20", zone: "example.com. MX 10 mx2.example.net.\n", check: "MX", result: Warn},
 		{name: "the worst number", take: "example.com. MX", zone: "example.com. MX 65535 mail.example.com.\n", check: "MX", result: Fail, record: "MX 65535 mx2"},
+		{name: "a filter before it", take: "example.com. MX 10", zone: "example.com. MX 10 in.filter.test.\nin.filter.test. A 192.0.2.7\n", check: "MX", result: Note, found: "senders go to in.filter.test first, while mail from here goes to mail.example.com"},
 		{name: "null", take: "example.com. MX", zone: "example.com. MX 0 .\n", check: "MX", result: Fail, found: "takes no mail"},
 		{name: "address", take: "example.com. MX 10", zone: "example.com. MX 10 192.0.2.1.\n", check: "MX", result: Fail, found: "not an address"},
 		{name: "alias", take: "example.com. MX 10", zone: "example.com. MX 10 m.example.com.\nm.example.com. CNAME mail.example.com.\n", check: "MX", result: Warn, found: "alias"},

@@ -12,6 +12,7 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -45,6 +46,19 @@ func (g *greeting) tls() string {
 		return "its TLS fails: " + brief(g.tlsErr)
 	}
 	return "no TLS"
+}
+
+// greetOnce is greet, with one conversation for all who ask for the same: domains share mail servers, which count connections.
+func (s *run) greetOnce(ctx context.Context, address, serverName string) (*greeting, error) {
+	key := address + " " + serverName
+	s.mu.Lock()
+	greet := s.greeted[key]
+	if greet == nil {
+		greet = sync.OnceValues(func() (*greeting, error) { return s.greet(ctx, address, serverName, false) })
+		s.greeted[key] = greet
+	}
+	s.mu.Unlock()
+	return greet()
 }
 
 // greet connects to an address, listens, says EHLO and, where offered, starts TLS without believing the certificate.

@@ -23,8 +23,8 @@ import (
 // expiresSoon is how long before its end a certificate is worth a look.
 const expiresSoon = 14 * 24 * time.Hour
 
-// served is the certificate that senders see, its own first: from the running node, else from its file.
-func (s *run) served(ctx context.Context) ([]*x509.Certificate, error) {
+// certs is the certificate that senders see: from the running node, else from its file.
+func (s *run) certs(ctx context.Context) ([]*x509.Certificate, error) {
 	if s.node.Running {
 		for _, listen := range s.node.Listen {
 			if address, ok := here(listen); ok {
@@ -81,9 +81,9 @@ func (s *run) verify(certs []*x509.Certificate, name string) error {
 }
 
 // certificate: what senders see on port 25.
-func (s *run) certificate(ctx context.Context) []Row {
+func (s *run) certificate(context.Context) []Row {
 	row := Row{Check: "certificate", Result: OK}
-	certs, err := s.served(ctx)
+	certs, err := s.served()
 	switch {
 	case err != nil:
 		row.Result, row.Found, row.Mend = Note, "can't be read: "+brief(err), "run this as root or as the user that restante runs as"
@@ -138,7 +138,7 @@ func (s *run) tlsa(ctx context.Context) []Row {
 	if err != nil && !dns.IsNotFound(err) {
 		return []Row{unanswered("", row.Check, err)}
 	}
-	certs, _ := s.served(ctx) // certificate reports the error
+	certs, _ := s.served() // certificate reports the error
 	var publish []Record
 	if len(certs) > 0 {
 		publish = []Record{ourTLSA(s.node.Hostname, certs[0])}

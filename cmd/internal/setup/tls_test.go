@@ -60,7 +60,7 @@ func TestTLSA(t *testing.T) {
 // TestOurTLSAFits: the record that is printed is the one that is then found to fit, signed or not; and every form of one.
 func TestOurTLSAFits(t *testing.T) {
 	r := newRig(t, good)
-	certs, err := (&run{World: r.World, node: r.node}).served(t.Context())
+	certs, err := (&run{World: r.World, node: r.node}).certs(t.Context())
 	if err != nil || len(certs) == 0 {
 		t.Fatal(err)
 	}
