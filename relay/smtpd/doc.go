@@ -35,7 +35,7 @@
 // DELIVERBY, MT-PRIORITY and BINARYMIME stay off. New runs a dialogue (prove) that fails when a new version of the
 // library behaves otherwise in what all this relies on.
 //
-// A message is refused with 554 5.6.0 if a CR or an LF stands alone in it, wherever; NUL is passed on. Octets that
+// A message is refused with 554 5.6.0 if a CR or an LF stands alone in it, wherever, and if it begins with a blank; NUL is passed on. Octets that
 // come in one segment with DATA or STARTTLS, without waiting for the reply, close the connection (RFC 2920 3.1).
 //
 // Who connects too often, sends too much or asks for people who aren't there is told to come back later (package rate). When

@@ -9,8 +9,8 @@ import (
 	"restante/spool"
 )
 
-// checkHeader looks at the header of a message that was read: how large it is, how many servers it has
-// passed, and whether this one is among them twice. The zero reply means that all is well.
+// checkHeader looks at the header of a message that was read: whether it begins with a field, how large it is, how many
+// servers it has passed, and whether this one is among them twice. The zero reply means that all is well.
 func checkHeader(body *spool.Body, l *Limits, hostname string) (reply.Reply, error) {
 	head, whole := body.Bytes()
 	if !whole {
@@ -18,6 +18,10 @@ func checkHeader(body *spool.Body, l *Limits, hostname string) (reply.Reply, err
 		if _, err := body.ReadAt(head, 0); err != nil {
 			return reply.Reply{}, err
 		}
+	}
+	if len(head) > 0 && (head[0] == ' ' || head[0] == '\t') {
+		// It would go on with the last of our own trace fields, and say there what it likes (RFC 5322 2.2.3).
+		return reply.New(554, reply.Enhanced{5, 6, 0}, "The message begins with a blank, where a header field begins"), nil
 	}
 	hops, own, ok := countHops(head, int(l.HeaderSize), hostname)
 	switch {
