@@ -67,6 +67,7 @@ type SMTP struct {
 	Listen                []string `toml:"listen" check:"listen"`
 	TLSCert               string   `toml:"tls_cert"`
 	TLSKey                string   `toml:"tls_key"`
+	TLSMin                string   `toml:"tls_min" enum:"1.0,1.2,1.3"`
 	MaxMessageSize        Size     `toml:"max_message_size" min:"64KB" max:"1GB"`
 	MaxRecipients         int      `toml:"max_recipients" min:"100" max:"10000"`
 	MaxSessions           int      `toml:"max_sessions" min:"1" max:"100000"`
@@ -127,6 +128,7 @@ type Replay struct {
 type DNS struct {
 	Servers []string `toml:"servers" check:"address"`
 	Timeout Duration `toml:"timeout" min:"100ms" max:"30s"`
+	TrustAD string   `toml:"trust_ad" enum:"on,off"`
 }
 
 // Retention says how long entries stay after their pairs have ended.
@@ -161,7 +163,7 @@ type Domain struct {
 	LDAP              LDAP       `toml:"ldap"`
 	ProbeInterval     Duration   `toml:"probe_interval" min:"1s" max:"1h"`
 	Replay            string     `toml:"replay" enum:"auto,manual"`
-	TLS               string     `toml:"tls" enum:"opportunistic,required,none"`
+	TLS               string     `toml:"tls" enum:"opportunistic,dane,required,none"`
 	TLSCA             string     `toml:"tls_ca"`
 	TLSFingerprints   []string   `toml:"tls_fingerprints" check:"fingerprint"`
 	TLSName           string     `toml:"tls_name"`
@@ -194,6 +196,7 @@ func Defaults() *Config {
 		Log:     Log{Level: "info", Format: "auto"},
 		SMTP: SMTP{
 			Listen:         []string{"0.0.0.0:25", "[::]:25"},
+			TLSMin:         "1.2",
 			MaxMessageSize: Size(smtp.MessageSize), MaxRecipients: smtp.Recipients,
 			MaxSessions: smtp.Sessions, MaxSessionsPerAddress: smtp.SessionsPerAddress,
 			IdleTimeout: dur(smtp.Idle), MinRate: Size(smtp.MinRate), MaxErrors: smtp.Errors,
@@ -213,7 +216,7 @@ func Defaults() *Config {
 			Connections: 20, Rate: 0, GiveUp: dur(5 * 24 * time.Hour),
 			RetryMin: dur(15 * time.Second), RetryMax: dur(15 * time.Minute),
 		},
-		DNS:       DNS{Timeout: dur(2 * time.Second)},
+		DNS:       DNS{Timeout: dur(2 * time.Second), TrustAD: off},
 		Retention: Retention{Delivered: dur(14 * 24 * time.Hour), Parked: dur(30 * 24 * time.Hour)},
 		Notify:    Notify{Timeout: dur(10 * time.Second)},
 		Webmail:   webmailDefaults(), Smarthost: submissionDefaults(), Sending: sendingDefaults(),

@@ -181,10 +181,7 @@ func (d *decoder) domain(c *Config, i int, seen map[string]int) {
 	if err == nil { // the name of a domain that isn't one tells nothing about addresses
 		d.recipientKeys(c, key, dom)
 	}
-	if dom.TLS == "none" && (dom.TLSCA != "" || len(dom.TLSFingerprints) > 0 || dom.TLSName != "") {
-		d.bad(key+".tls", `write tls = "required", or leave out tls_ca, tls_fingerprints and tls_name`, "there is no TLS to check")
-	}
-	d.mustExist(key+".tls_ca", dom.TLSCA, "write the path of a file with PEM certificates")
+	d.primaryTLS(key, dom)
 	d.origin(key, dom)
 	d.learned(key, dom)
 	d.submission(key+".submission", &dom.Submission)
@@ -292,6 +289,7 @@ func (c *Config) Warnings() []string {
 	}
 	w = append(w, c.recipientWarnings()...)
 	w = append(w, c.webmailWarnings()...)
+	w = append(w, c.tlsWarnings()...)
 	w = append(w, c.readableWarnings()...)
 	if strings.HasPrefix(c.Store.URL, "mem:") {
 		w = append(w, "store.url is memory: what is kept is lost when the process ends; write a file:// or s3:// URL")

@@ -119,8 +119,8 @@ func (d *decoder) webmail(c *Config) {
 		d.bad("webmail.tls_cert", "write the path of the certificate that tls_key belongs to, its chain behind it", "is missing")
 	case w.TLS == "files" && w.TLSKey == "" && w.TLSCert != "":
 		d.bad("webmail.tls_key", "write the path of the key of tls_cert", "is missing")
-	case w.TLS == "files" && w.TLSCert == "":
-		d.bad("webmail.tls", `write tls_cert and tls_key below it, or tls = "acme" to have a certificate made`, "there are no files to take a certificate from")
+	case w.TLS == "files" && w.TLSCert == "" && c.SMTP.TLSCert == "":
+		d.bad("webmail.tls", `write tls_cert and tls_key below it or in [smtp], or tls = "acme" to have a certificate made`, "there are no files to take a certificate from")
 	case w.TLS != "files" && (w.TLSCert != "" || w.TLSKey != ""):
 		key := "webmail.tls_cert"
 		if w.TLSCert == "" {
@@ -270,7 +270,7 @@ func (c *Config) webmailWarnings() []string {
 		}
 	}
 	if c.Webmail.TLS == "files" {
-		if _, err := tls.LoadX509KeyPair(c.Webmail.TLSCert, c.Webmail.TLSKey); err != nil {
+		if _, err := tls.LoadX509KeyPair(c.WebmailCert()); err != nil {
 			w = append(w, fmt.Sprintf("there will be no webmail, its certificate can't be used: %s; mend tls_cert and tls_key in [webmail]", strings.TrimPrefix(err.Error(), "tls: ")))
 		}
 	}
