@@ -380,6 +380,14 @@ func listsWord(f *rcpt.Freshness, now time.Time) string {
 	return word
 }
 
+// recipientsPart is the same for a line of `restante status`.
+func recipientsPart(f *rcpt.Freshness, now time.Time) string {
+	if word := listsWord(f, now); strings.HasPrefix(word, "never") || f.AliasOf != "" {
+		return "recipients: " + word
+	}
+	return "recipients " + listsWord(f, now)
+}
+
 func newRecipientTest(c *command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "test <address>...",
