@@ -45,6 +45,7 @@ type rig struct {
 
 // good is the zone of a domain for which all is well.
 const good = `
+2.0.0.127.zen.spamhaus.org. A 127.0.0.2
 mx2.example.net.            A     192.0.2.25
 mx2.example.net.            AAAA  2001:db8::25
 mx2.example.net.            TXT   "v=spf1 a -all"

@@ -189,6 +189,7 @@ type Resolver interface {
 	LookupMX(ctx context.Context, domain string) ([]*net.MX, error)
 	LookupAddr(ctx context.Context, addr string) ([]string, error)
 	LookupTXT(ctx context.Context, name string) ([]string, error)
+	LookupIPv4(ctx context.Context, name string) ([]netip.Addr, error)
 	LookupAlias(ctx context.Context, name string) (string, error) // the target of a CNAME record
 	LookupTLSA(ctx context.Context, name string) (records []dns.TLSA, secure bool, err error)
 	LookupCAA(ctx context.Context, name string) (records []dns.CAA, at string, err error)
@@ -240,7 +241,7 @@ type run struct {
 
 // machine is what is about this machine, in the order in which people mend it.
 func (s *run) machine() []check {
-	return []check{s.nodeState, s.hostname, s.reverse, s.portIn, s.certificate, s.tlsa, s.helo, s.webmail, s.caa, s.smarthost, s.clock, s.disk}
+	return []check{s.nodeState, s.hostname, s.reverse, s.blocklist, s.portIn, s.certificate, s.tlsa, s.helo, s.webmail, s.caa, s.smarthost, s.clock, s.disk}
 }
 
 // domain is what is about one domain.

@@ -115,6 +115,9 @@ func TestNames(t *testing.T) {
 		{name: "reverse to nowhere", take: "25.2.0", zone: "25.2.0.192.in-addr.arpa. PTR nowhere.example.net.\n", check: "reverse name", result: Warn, found: "doesn't lead back"},
 		{name: "reverse of the provider", take: "25.2.0", zone: "25.2.0.192.in-addr.arpa. PTR h.provider.test.\nh.provider.test. A 192.0.2.25\n",
 			check: "reverse name", result: Note, found: "h.provider.test, not mx2"},
+		{name: "listed", zone: "25.2.0.192.zen.spamhaus.org. A 127.0.0.10\n", check: "blocklist", result: Warn, found: "192.0.2.25 is on it"},
+		{name: "listed for something else", zone: "25.2.0.192.zen.spamhaus.org. A 127.0.1.2\n", check: "blocklist", result: OK},
+		{name: "the list refuses our resolver", take: "2.0.0.127", zone: "2.0.0.127.zen.spamhaus.org. A 127.255.255.254\n", check: "blocklist", result: Note, found: "can't be asked"},
 		{name: "HELO SPF refuses us", take: "mx2.example.net. TXT", zone: "mx2.example.net. TXT \"v=spf1 -all\"\n", check: "SPF of " + us, result: Warn, found: "doesn't allow 192.0.2.25"},
 	} {
 		t.Run(o.name, o.run)
