@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
 	"restante/relay/health"
+	"restante/relay/reply"
 	"restante/relay/sink"
 	"restante/spool"
 )
@@ -101,7 +103,15 @@ func TestRefusesEverythingAtTheDot(t *testing.T) {
 
 func TestUnknownParksQuietlyWhileTheRestFlows(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, sink.Options{Keep: true}).open()
+	r := newRig(t, sink.Options{Keep: true})
+	var mu sync.Mutex
+	heard := make(map[string]int)
+	r.options.Heard = func(a string, rep reply.Reply) {
+		mu.Lock()
+		defer mu.Unlock()
+		heard[a] = rep.Code
+	}
+	r.open()
 	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Match: "<nobody", Reply: "550 5.1.1 no such user"}}})
 	for i := range 60 {
 		who := "nobody" // most of it is spam to invented addresses
@@ -113,6 +123,11 @@ func TestUnknownParksQuietlyWhileTheRestFlows(t *testing.T) {
 	r.folded(60)
 	r.run()
 	r.until("all ended", func() bool { c := r.counts(); return c.Delivered == 2 && c.Parked == 58 })
+	mu.Lock()
+	if len(heard) != 60 || heard["user0@"+testDomain] != 250 || heard["nobody1@"+testDomain] != 550 {
+		t.Errorf("heard of %d recipients: %v", len(heard), heard)
+	}
+	mu.Unlock()
 	if n := r.noticed(NoticeParked); len(n) != 0 {
 		t.Errorf("people were told: %+v", n)
 	}

@@ -46,6 +46,7 @@ import (
 	"time"
 
 	"restante/relay/health"
+	"restante/relay/reply"
 	"restante/relay/smtpc"
 	"restante/spool"
 	"restante/spool/index"
@@ -152,6 +153,8 @@ type Options struct {
 	// Undelivered is asked before pairs of one entry are parked. When it says true its writer has been told, durably, and
 	// the pairs are bounced instead; after an error they are tried again. nil: they are parked.
 	Undelivered func([]Undelivered) (bounced bool, err error)
+	// Heard is told what a primary said of a recipient; it must not block. nil: nobody is.
+	Heard func(address string, r reply.Reply)
 	// Notify tells people; it must not block. nil: nobody.
 	Notify  func(Notice)
 	Log     *slog.Logger

@@ -49,6 +49,7 @@ func (w *worker) result(ctx context.Context, j *job, res *smtpc.Result) error {
 		}
 		shares[i] = s
 	}
+	w.hear(shares)
 	for i := range shares {
 		s := &shares[i]
 		s.refused, s.envelope = w.refused(ctx, s.j, s.vs, host)
@@ -86,6 +87,20 @@ type share struct {
 	refused  []refusal
 	envelope bool
 	old      map[int]bool
+}
+
+// hear passes on what the primary said of recipients. What it says of a message is about that alone, unless it takes it.
+func (w *worker) hear(shares []share) {
+	if w.e.o.Heard == nil || w.g.once != nil && w.g.once.sel.To != "" {
+		return
+	}
+	for _, s := range shares {
+		for i, v := range s.vs {
+			if v.fate == fateDelivered || v.fate == fateRefused && !v.dot {
+				w.e.o.Heard(s.j.pairs[i].Address, v.reply)
+			}
+		}
+	}
 }
 
 // settleDelivered records the deliveries of one part of a job.

@@ -10,8 +10,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"restante/cmd/internal/config"
+	"restante/relay/mailaddr"
 	"restante/relay/policy/rcpt"
 	"restante/relay/policy/rcpt/source"
+	"restante/relay/reply"
 )
 
 // makeRecipients makes what knows the recipients, and what keeps their lists in step.
@@ -26,6 +28,13 @@ func (a *App) makeRecipients(c *config.Config) error {
 	}
 	a.lists = source.NewSync(source.Options{Domains: listDomains(c), Directory: a.recipients, Log: a.log, Metrics: source.NewMetrics(a.reg)})
 	return nil
+}
+
+// heard tells the directory what a primary said of a recipient at replay.
+func (a *App) heard(address string, r reply.Reply) {
+	if to, err := mailaddr.Parse(address); err == nil {
+		a.recipients.Heard(context.Background(), to, r, time.Now())
+	}
 }
 
 // syncRecipients reads lists once the index knows what was read before: else each start would write them all anew.

@@ -140,7 +140,7 @@ func (a *App) startRelay(context.Context) error {
 		return err
 	}
 	if a.pass, err = pass.New(pass.Options{
-		Hostname: c.Hostname, Domains: passDomains(c), Spool: a.spool, Primaries: a.monitor, Known: a.index, Kept: a.keeper.Kept, Passed: a.watch.countPassed,
+		Hostname: c.Hostname, Domains: passDomains(c), Spool: a.spool, Primaries: a.monitor, Known: a.index, Kept: a.keeper.Kept, Quarantined: a.quarantined, Passed: a.watch.countPassed,
 		Recipients: a.recipients, Border: a.border, Note: a.spool.Note, MaxSize: int64(c.SMTP.MaxMessageSize), MaxConnections: c.Primary.MaxConnections, Log: a.log, Metrics: pass.NewMetrics(a.reg),
 	}); err != nil {
 		return must("pass-through", err)
@@ -149,7 +149,7 @@ func (a *App) startRelay(context.Context) error {
 	rc, rd := replayConfig(c)
 	a.engine, err = replay.New(replay.Options{
 		Spool: replay.FromSpool(a.spool), Index: replay.Only(a.index, a.byReplay), Health: a.monitor, Config: rc, Domains: rd, AuthservID: c.Hostname,
-		Hold: func(e *spool.Entry) time.Time { return a.submit.Hold(e) }, DialTo: a.dialTo, Notify: a.replayNotice, Log: a.log, Metrics: replay.NewMetrics(a.reg),
+		Hold: func(e *spool.Entry) time.Time { return a.submit.Hold(e) }, DialTo: a.dialTo, Heard: a.heard, Notify: a.replayNotice, Log: a.log, Metrics: replay.NewMetrics(a.reg),
 	})
 	if err != nil {
 		return must("replay", err)
