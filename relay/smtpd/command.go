@@ -231,6 +231,7 @@ func (w *wire) checkHelo(arg string) (reply.Reply, bool) {
 		}
 	}
 	w.fit()
+	w.rises(spoken)
 	w.cmd.path = name
 	w.hand(w.cmd.verb, name)
 	return reply.Reply{}, true

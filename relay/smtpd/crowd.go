@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -10,12 +11,14 @@ import (
 )
 
 // What happens when sessions run short. From stressAt percent of Limits.Sessions on, nobody may be idle for longer than
-// stressIdle. When all are taken, who comes takes the place of who has waited longest: first of those that have brought no message yet,
-// and of nobody who has waited for less than patience, so that a flood can't push out who is just saying hello.
+// stressIdle. When all are taken, who comes takes the place of somebody idle: first of who has said nothing yet, then of who has brought no
+// message yet, then of the rest, of each kind those who have waited longest; but of nobody who has waited for less than patience, so that a
+// flood can't push out who is on the way. For who has yet to say hello that is silence, which is some round trips.
 const (
 	stressAt   = 80
 	stressIdle = 10 * time.Second
 	patience   = 2 * time.Second
+	silence    = 500 * time.Millisecond
 	crowdShare = 20                     // one of so many sessions is sent away at once, so that one look at all of them serves many newcomers
 	crowdRest  = 100 * time.Millisecond // until all are looked at again when nobody could be sent away
 )
@@ -73,24 +76,19 @@ func (s *Server) makeRoom(limit int) bool {
 		return false
 	}
 	type idler struct {
-		w      *wire
-		since  time.Time
-		useful bool
+		w     *wire
+		since time.Time
+		worth worth
 	}
 	var idle []idler
 	for w := range s.wires {
-		if since, useful, ok := w.idleSince(); ok && now.Sub(since) >= patience {
-			idle = append(idle, idler{w, since, useful})
+		since, worth, ok := w.idleSince()
+		if ok && (now.Sub(since) >= patience || worth == silent && now.Sub(since) >= silence) {
+			idle = append(idle, idler{w, since, worth})
 		}
 	}
 	slices.SortFunc(idle, func(a, b idler) int {
-		if a.useful != b.useful {
-			if a.useful {
-				return 1
-			}
-			return -1
-		}
-		return a.since.Compare(b.since)
+		return cmp.Or(cmp.Compare(a.worth, b.worth), a.since.Compare(b.since))
 	})
 	sent := 0
 	for _, i := range idle {
@@ -159,12 +157,28 @@ func (w *wire) rateGrace() time.Duration {
 	return w.limits.RateGrace
 }
 
-// idleSince says since when the peer owes us a command, and whether it has brought a message before. ok is false while it doesn't, or is being
+// worth is what a session has come to so far.
+type worth int
+
+const (
+	silent worth = iota // not a command yet
+	spoken
+	useful // a message was accepted
+)
+
+// idleSince says since when the peer owes us a command, and what it has come to. ok is false while it doesn't, or is being
 // sent away. It may be called by any goroutine.
-func (w *wire) idleSince() (since time.Time, useful, ok bool) {
+func (w *wire) idleSince() (since time.Time, worth worth, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.since, w.useful, w.waiting && w.leaving == nil
+	return w.since, w.worth, w.waiting && w.leaving == nil
+}
+
+// rises notes what a session has come to.
+func (w *wire) rises(to worth) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.worth = max(w.worth, to)
 }
 
 // refuse makes a reply that names the session, as Client.Refuse does.

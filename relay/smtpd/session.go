@@ -189,9 +189,7 @@ func (s *session) finish(t *txn, in *intake, body *spool.Body) reply.Reply {
 	t.result = res
 	if res.Positive() {
 		s.w.commands = 0
-		s.w.mu.Lock()
-		s.w.useful = true
-		s.w.mu.Unlock()
+		s.w.rises(useful)
 	}
 	return res
 }

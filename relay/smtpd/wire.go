@@ -72,7 +72,7 @@ type wire struct {
 	mu      sync.Mutex
 	waiting bool      // for a command, with no message open: may be sent away
 	since   time.Time // when that began
-	useful  bool      // a message was accepted
+	worth   worth     // what it has come to
 	leaving error     // why it is being sent away: errLeave, errCrowd
 	closed  bool
 	going   bool // sent away to make room; of srv.mu
