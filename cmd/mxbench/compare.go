@@ -63,7 +63,7 @@ Needs root and Debian's postfix; the part on S3 needs versitygw. Nothing of the 
 				name string
 				run  func(context.Context) error
 			}{
-				{"accept", c.accept}, {"drain", c.drain}, {"line", c.line}, {"s3", c.s3}, {"idle", c.idle}, {"million", c.million},
+				{"accept", c.accept}, {"border", c.border}, {"drain", c.drain}, {"line", c.line}, {"s3", c.s3}, {"crowd", c.crowd}, {"idle", c.idle}, {"million", c.million},
 			} {
 				if only == "" && (part.name == "million" || part.name == "idle") || only != "" && !strings.Contains(only, part.name) {
 					continue
@@ -79,7 +79,7 @@ Needs root and Debian's postfix; the part on S3 needs versitygw. Nothing of the 
 	f.IntVar(&c.messages, "messages", 10000, "messages of the main load; the slower figures take a part of them")
 	f.IntVar(&c.runs, "runs", 3, "how often each figure is measured")
 	f.IntVar(&c.size, "size", 4096, "octets of a message")
-	f.StringVar(&only, "only", "", "parts to run: accept, drain, line, s3, idle, million (default: all but the last two, which take long)")
+	f.StringVar(&only, "only", "", "parts to run: accept, border, drain, line, s3, crowd, idle, million (default: all but the last two, which take long)")
 	f.IntVar(&c.kept, "kept", 1_000_000, "messages of the part million, which takes some ten minutes")
 	return cmd
 }
@@ -103,9 +103,14 @@ func (c *comparison) row(cells ...string) {
 
 // sideBySide measures both by turns and adds a row with the ratio of the medians.
 func (c *comparison) sideBySide(ctx context.Context, what string, m measure) error {
+	return c.beside(ctx, what, newRestante, m)
+}
+
+// beside does so with Restante set up in a way of its own.
+func (c *comparison) beside(ctx context.Context, what string, restante maker, m measure) error {
 	var figures [2][]float64
 	for range c.runs {
-		for i, start := range []maker{newPostfix, newRestante} {
+		for i, start := range []maker{newPostfix, restante} {
 			v, err := m(ctx, start)
 			if err != nil {
 				return fmt.Errorf("%s: %w", what, err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,10 +27,17 @@ type SendOptions struct {
 	Retry    time.Duration // wait before a message that had no 2xx or 5xx is tried again, as an MTA does; 0: never tried again
 	From, To string        // default load@sender.test, user@example.test
 	Made     [][]byte      // the messages, made beforehand by Make; nil: made while sending
-	Timeout  time.Duration // for each reply; default 5 min
+	// Sign, if set, returns the octets to put before a message that Make makes, e.g. a signature.
+	Sign func(message []byte) []byte
+	// Client, if set, names an IPv4 address for each connection, told by the PROXY protocol as a load balancer would.
+	Client  func() netip.Addr
+	Timeout time.Duration // for each reply; default 5 min
 	// Record, if set, is told of every attempt; it may be called by many sessions at once.
 	Record func(Attempt)
 }
+
+// Balancer is the address that Send connects from where SendOptions.Client is set.
+const Balancer = "127.0.0.9"
 
 // Attempt is one try to send a message.
 type Attempt struct {
@@ -37,6 +45,7 @@ type Attempt struct {
 	Code   int    // of the last reply; 0: the connection was lost or never made
 	Reply  string // the last reply, or the error
 	Dot    bool   // the whole message had gone out
+	Took   time.Duration
 }
 
 // Sent sums up what happened.
@@ -60,7 +69,11 @@ func (s Sent) String() string {
 func (o SendOptions) Make() [][]byte {
 	m := make([][]byte, o.Messages)
 	for i := range m {
-		m[i] = stuff(Message(o.Run, o.First+i, o.Size))
+		made := Message(o.Run, o.First+i, o.Size)
+		if o.Sign != nil {
+			made = append(o.Sign(made), made...)
+		}
+		m[i] = stuff(made)
 	}
 	return m
 }
@@ -176,7 +189,7 @@ func (s *sender) attempt(ctx context.Context, c *conn, i int) (*conn, Attempt) {
 	var err error
 	start := time.Now()
 	if c == nil {
-		if c, err = dial(ctx, s.o.Addr, s.o.Timeout); err != nil {
+		if c, err = s.dial(ctx); err != nil {
 			var refused replyError
 			if errors.As(err, &refused) {
 				a.Code, a.Reply = refused.code, refused.text
@@ -195,7 +208,8 @@ func (s *sender) attempt(ctx context.Context, c *conn, i int) (*conn, Attempt) {
 	if err != nil {
 		return lost(err)
 	}
-	took := int64(time.Since(start))
+	a.Took = time.Since(start)
+	took := int64(a.Took)
 	for old := s.slowest.Load(); took > old && !s.slowest.CompareAndSwap(old, took); old = s.slowest.Load() {
 	}
 	if a.Code == 421 || !s.o.Reuse {
@@ -226,14 +240,24 @@ type replyError struct {
 
 func (e replyError) Error() string { return e.text }
 
-func dial(ctx context.Context, addr string, timeout time.Duration) (*conn, error) {
+func (s *sender) dial(ctx context.Context) (*conn, error) {
 	d := net.Dialer{Timeout: 10 * time.Second}
-	nc, err := d.DialContext(ctx, "tcp", addr)
+	if s.o.Client != nil {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(Balancer)}
+	}
+	nc, err := d.DialContext(ctx, "tcp", s.o.Addr)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{nc: nc, r: bufio.NewReaderSize(nc, 4096), timeout: timeout}
-	code, text, err := c.read()
+	c := &conn{nc: nc, r: bufio.NewReaderSize(nc, 4096), timeout: s.o.Timeout}
+	if s.o.Client != nil {
+		err = c.write("PROXY TCP4 " + s.o.Client().String() + " 192.0.2.25 40000 25\r\n")
+	}
+	var code int
+	var text string
+	if err == nil {
+		code, text, err = c.read()
+	}
 	if err == nil && code == 220 {
 		code, text, err = c.command("EHLO load.sender.test\r\n")
 	}
