@@ -23,7 +23,7 @@ func TestQuarantine(t *testing.T) {
 	}
 	check := func(in, parked, pending int64) {
 		t.Helper()
-		n, oldest, err := x.Quarantined(ctx, "example.test")
+		n, oldest, err := x.Quarantined(ctx, "example.test", "")
 		if err != nil || n != in || oldest.IsZero() != (in == 0) {
 			t.Errorf("%d in quarantine, the oldest of %v, %v", n, oldest, err)
 		}
@@ -48,6 +48,9 @@ func TestQuarantine(t *testing.T) {
 		}
 	}
 	check(1, 1, 2)
+	if n, _, err := x.Quarantined(ctx, "example.test", "no-such-outage"); n != 0 || err != nil {
+		t.Errorf("%d in quarantine of another outage, %v", n, err)
+	}
 	pair, _, err := x.List(ctx, Filter{State: StateQuarantined})
 	if err != nil || pair[0].Reason != "clamd: found X" || pair[0].Round != 0 || pair[0].Attempts != 0 {
 		t.Errorf("%+v, %v", pair, err)

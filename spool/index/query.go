@@ -178,14 +178,15 @@ func (x *Index) Held(ctx context.Context, domain string) (int64, error) {
 // quarantinedNow is the condition that a parked pair waits for its release from quarantine.
 const quarantinedNow = "p.state BETWEEN 1 AND 4 AND p.state=1 AND p.quarantine IS NOT NULL"
 
-// Quarantined returns how many pairs of a domain are in quarantine, and when the oldest of them was received.
-func (x *Index) Quarantined(ctx context.Context, domain string) (n int64, oldest time.Time, err error) {
+// Quarantined returns how many pairs of a domain, of one outage of it ("" for any), are in quarantine, and when the oldest of them was received.
+func (x *Index) Quarantined(ctx context.Context, domain, outage string) (n int64, oldest time.Time, err error) {
 	d, err := x.domainNumber(ctx, domain)
 	if err != nil {
 		return 0, oldest, err
 	}
 	var first []byte
-	err = x.db.Read.QueryRowContext(ctx, "SELECT count(*), min(p.entry) FROM pair p WHERE p.domain=? AND "+quarantinedNow, d).Scan(&n, &first)
+	err = x.db.Read.QueryRowContext(ctx, "SELECT count(*), min(p.entry) FROM pair p WHERE p.domain=?1 AND (?2='' OR p.outage=(SELECT n FROM outage WHERE id=?2)) AND "+
+		quarantinedNow, d, outage).Scan(&n, &first)
 	if err == nil && n > 0 {
 		var k key
 		copy(k[:], first)

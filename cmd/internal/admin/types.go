@@ -15,6 +15,8 @@ import (
 	"io"
 	"time"
 
+	"restante/relay/policy/scan"
+	"restante/relay/policy/rcpt"
 	"restante/relay/submit"
 	"restante/spool"
 	"restante/spool/index"
@@ -70,6 +72,7 @@ type Status struct {
 	Sending  *submit.Status `json:"sending,omitempty"` // nil: there is neither smarthost nor submission
 	Webmail  *WebmailState  `json:"webmail,omitempty"` // nil: there is none here
 	SMTP     SMTPState      `json:"smtp"`
+	Filters  []scan.Status  `json:"filters,omitempty"` // content filters
 }
 
 // DomainStatus is one domain. Counts are of pairs since the last outage began.
@@ -85,6 +88,9 @@ type DomainStatus struct {
 
 	EarlierParked  int64 `json:"earlier_parked"` // of outages before the last one
 	EarlierPending int64 `json:"earlier_pending"`
+
+	Quarantined       int64      `json:"quarantined"`                  // of those parked, also of earlier: they wait for a release
+	QuarantinedOldest *time.Time `json:"quarantined_oldest,omitempty"` // when the oldest of them was received
 
 	Bounced      int64         `json:"bounced"`
 	Expired      int64         `json:"expired"`
@@ -103,6 +109,8 @@ type DomainStatus struct {
 	WhenUp       string        `json:"when_up"`
 	Recipients   string        `json:"recipients"` // "any", "listed", "any (no list)"
 	RcptCount    int           `json:"recipients_count,omitempty"`
+
+	Lists rcpt.Freshness `json:"recipient_lists"` // how fresh and complete the lists of recipients are
 	Declared     []Declaration `json:"declared,omitempty"`
 }
 
@@ -250,7 +258,12 @@ type ActResult struct {
 	Pairs   int64    `json:"pairs"`
 	Entries int64    `json:"entries"`
 	Skipped []string `json:"skipped,omitempty"` // "<id> to <address>: why not"
+	// Quarantine says why those were in quarantine that a release lets out, each reason once, ActReasons at most.
+	Quarantine []string `json:"quarantine,omitempty"`
 }
+
+// ActReasons bounds ActResult.Quarantine.
+const ActReasons = 10
 
 // ExportRequest says what to export.
 type ExportRequest struct {

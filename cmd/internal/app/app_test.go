@@ -21,6 +21,7 @@ import (
 
 	"restante/cmd/internal/admin"
 	"restante/cmd/internal/config"
+	"restante/cmd/internal/notify"
 	"restante/relay/replay"
 )
 
@@ -391,15 +392,15 @@ func TestParkedIsToldTogether(t *testing.T) {
 	now := time.Now()
 	told := 0
 	for i := range 1000 {
-		if w.mayTell("example.test", now.Add(time.Duration(i)*time.Millisecond)) {
+		if w.mayTell(about{"example.test", notify.Parked}, now.Add(time.Duration(i)*time.Millisecond)) {
 			told++
 		}
 	}
-	if told != 1 || w.held["example.test"].more != 999 {
+	if told != 1 || w.held[about{"example.test", notify.Parked}].more != 999 {
 		t.Errorf("%d told at once, %+v", told, w.held)
 	}
 	w.tellHeld(now.Add(parkedEvery))
-	if h := w.held["example.test"]; h.more != 0 {
+	if h := w.held[about{"example.test", notify.Parked}]; h.more != 0 {
 		t.Errorf("not told: %+v", h)
 	}
 	w.tellHeld(now.Add(3 * parkedEvery))

@@ -57,10 +57,11 @@ func (b *backend) Status(ctx context.Context) (*admin.Status, error) {
 	if s.Index.Reading {
 		s.Reasons = append(s.Reasons, admin.StillReading)
 	}
-	s.Reasons = append(append(s.Reasons, b.strangers(ctx, c)...), b.troubles()...)
+	s.Reasons = slices.Concat(s.Reasons, b.strangers(ctx, c), b.troubles(), b.listTroubles(ctx))
 	if s.Reasons == nil {
 		s.Reasons = []string{}
 	}
+	s.Filters = b.scan.Status()
 	return s, nil
 }
 
@@ -117,7 +118,7 @@ func (a *App) troubles() []string {
 			list = append(list, why)
 		}
 	}
-	list = append(list, a.abuseTroubles()...)
+	list = append(append(list, a.abuseTroubles()...), a.filterTroubles()...)
 	for _, t := range a.spool.Trouble() {
 		what := "mail of its stream is late"
 		if t.Ledger {
@@ -139,8 +140,11 @@ func (b *backend) domainStatus(ctx context.Context, d *config.Domain) (*admin.Do
 		Accepted: sum.Counts.Accepted(), Delivered: sum.Counts.Delivered, Parked: sum.Counts.Parked, Pending: sum.Counts.Pending,
 		Bounced: sum.Counts.Bounced, Expired: sum.Counts.Expired, Removed: sum.Counts.Removed,
 		EarlierParked: sum.All.Parked - sum.Counts.Parked, EarlierPending: sum.All.Pending - sum.Counts.Pending,
-		Outage: sum.Outage, OutageOpen: sum.Open, Primary: d.Primary, WhenUp: d.WhenUp, RcptCount: len(d.Recipients),
+		Outage: sum.Outage, OutageOpen: sum.Open, Primary: d.Primary, WhenUp: d.WhenUp,
 		Passed: b.watch.passed(d.Name), Latency: b.latency(),
+	}
+	if err := b.quarantineStatus(ctx, out); err != nil {
+		return nil, err
 	}
 	if o, ok := b.monitor.Offers(d.Name); ok {
 		out.TLS, out.Verified = o.TLS, o.Verified
@@ -148,13 +152,14 @@ func (b *backend) domainStatus(ctx context.Context, d *config.Domain) (*admin.Do
 	if r.State != health.Up {
 		out.Cause, out.LastTried = r.Reason, timeOrNil(r.LastBad)
 	}
+	out.Lists = b.recipients.Freshness(ctx, d.Name)
 	switch {
-	case len(d.Recipients) == 0:
-		out.Recipients = "any (no list)"
-	case d.Recipients[0] == "@":
-		out.Recipients, out.RcptCount = "any", 0
+	case out.Lists.CatchAll:
+		out.Recipients = "any"
+	case out.Lists.Complete:
+		out.Recipients, out.RcptCount = "listed", out.Lists.Known
 	default:
-		out.Recipients = "listed"
+		out.Recipients, out.RcptCount = "any (no list)", out.Lists.Known
 	}
 	out.Replay = "automatic"
 	if d.Replay == "manual" {

@@ -256,10 +256,16 @@ func (x *actor) pair(ctx context.Context, p spool.Pair, named bool) error {
 		}
 		why := ""
 		switch {
+		case p.Quarantine != "" && x.a.Do == "retry":
+			why = "it is in quarantine, see `restante queue release`"
+		case p.Quarantine != "":
+			if r := &x.out.Quarantine; len(*r) < admin.ActReasons && !slices.Contains(*r, p.Quarantine) {
+				*r = append(*r, p.Quarantine)
+			}
 		case held && x.a.Do == "retry": // until it is released, whatever else is parked
 			why = "it is held, see `restante queue release`"
 		case !held && x.a.Do == "release":
-			why = "nobody holds it, see `restante queue retry`"
+			why = "it is neither held nor in quarantine, see `restante queue retry`"
 		}
 		if why != "" {
 			x.out.Skipped = append(x.out.Skipped, fmt.Sprintf("%s to %s: %s", p.Entry, p.Address, why))

@@ -157,7 +157,11 @@ func (p *picture) domain(ctx context.Context, name string) (webmail.DomainState,
 		s.Since = firstOf(rec.DownSince, rec.Since)
 		return s, nil
 	}
-	s.Since, s.Total, s.Delivered, s.Parked = o.Opened, o.Counts.Accepted(), o.Counts.Delivered, o.Counts.Parked
+	in, err := p.unreleased(ctx, o)
+	if err != nil {
+		return s, err
+	}
+	s.Since, s.Total, s.Delivered, s.Parked = o.Opened, o.Counts.Accepted()-in, o.Counts.Delivered, o.Counts.Parked-in
 	if s.Up && !o.Closed.IsZero() {
 		s.Until = o.Closed
 		s.ReadingUntil, s.WritingUntil = o.Closed.Add(c.Webmail.ReadingAfter.Std()), o.Closed.Add(c.Webmail.WritingAfter.Std())

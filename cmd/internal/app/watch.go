@@ -46,7 +46,7 @@ type watch struct {
 	store error           // of the last look
 	lost  error           // why the index can't follow the store
 	told  map[string]bool // what people have been told and not been told the end of
-	held  map[string]held // by domain: parked messages that people are told of together
+	held  map[about]held  // parked and quarantined messages that people are told of together
 
 	passes sync.Map // domain -> *atomic.Int64: messages passed since the start
 	states sync.Map // domain -> health.State that people were told last
@@ -56,7 +56,13 @@ type watch struct {
 // a thousand messages pages nobody a thousand times.
 const parkedEvery = time.Minute
 
-// held counts the parked messages that nobody was told of yet.
+// about is what a notice is about.
+type about struct {
+	domain string
+	kind   notify.Kind
+}
+
+// held counts the messages that nobody was told of yet.
 type held struct {
 	last time.Time // when people were told
 	more int
@@ -203,7 +209,7 @@ func (a *App) replayNotice(n replay.Notice) {
 	var text string
 	switch n.Kind {
 	case replay.NoticeParked:
-		if !a.watch.mayTell(n.Domain, time.Now()) {
+		if !a.watch.mayTell(about{n.Domain, notify.Parked}, time.Now()) {
 			return
 		}
 		text = fmt.Sprintf("A message to %s was parked: %s. See: restante queue show %s", n.Address, because(n), n.Entry)
@@ -243,38 +249,38 @@ func because(n replay.Notice) string {
 	}
 }
 
-// mayTell reports that a parked message may be told of now; else it is counted.
-func (w *watch) mayTell(domain string, now time.Time) bool {
+// mayTell reports that a message may be told of now; else it is counted.
+func (w *watch) mayTell(what about, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.held == nil {
-		w.held = map[string]held{}
+		w.held = map[about]held{}
 	}
-	h := w.held[domain]
+	h := w.held[what]
 	if now.Sub(h.last) < parkedEvery {
 		h.more++
-		w.held[domain] = h
+		w.held[what] = h
 		return false
 	}
-	w.held[domain] = held{last: now, more: h.more}
+	w.held[what] = held{last: now, more: h.more}
 	return true
 }
 
-// tellHeld tells of the parked messages that were counted, when it is time.
+// tellHeld tells of the messages that were counted, when it is time.
 func (w *watch) tellHeld(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for domain, h := range w.held {
+	for what, h := range w.held {
 		if now.Sub(h.last) < parkedEvery {
 			continue
 		}
 		if h.more == 0 {
-			delete(w.held, domain)
+			delete(w.held, what)
 			continue
 		}
-		w.held[domain] = held{last: now}
-		w.app.notifier.Send(notify.Notice{Kind: notify.Parked, Domain: domain, Data: map[string]any{"count": h.more},
-			Text: fmt.Sprintf("%d more messages to %s were parked. See: restante queue list --domain %s --state parked", h.more, domain, domain)})
+		w.held[what] = held{last: now}
+		w.app.notifier.Send(notify.Notice{Kind: what.kind, Domain: what.domain, Data: map[string]any{"count": h.more},
+			Text: fmt.Sprintf("%d more messages to %s were %s. See: restante queue list --domain %s --state %s", h.more, what.domain, what.kind, what.domain, what.kind)})
 	}
 }
 

@@ -24,10 +24,11 @@ func newQueue(c *command) *cobra.Command {
 		newQueueList(c), newQueueShow(c),
 		newQueueAct(c, "hold", "Keep mail back from replay until it is released",
 			`  restante queue hold 01J9Z6Q3 --reason "looks like a virus"`),
-		newQueueAct(c, "release", "Release what was held, but not what is parked otherwise",
+		newQueueAct(c, "release", "Release what is held or in quarantine, but not what is parked otherwise",
 			`  restante queue release 01J9Z6Q3
-  restante queue release --state held --domain example.com`),
-		newQueueAct(c, "retry", "Try parked mail again, but not what is held",
+  restante queue release --state held --domain example.com
+  restante queue release --state quarantined --from anna@kunde.example --yes`),
+		newQueueAct(c, "retry", "Try parked mail again, but not what is held or in quarantine",
 			`  restante queue retry --state parked --domain example.com`),
 		newQueueAct(c, "remove", "Remove mail: it will not be delivered",
 			`  restante queue remove 01J9Z6Q3 --reason "sent by mistake"
@@ -52,7 +53,7 @@ func (f *filterFlags) register(cmd *cobra.Command) {
 	p.StringVar(&f.Domain, "domain", "", "to this domain")
 	p.StringVar(&f.Rcpt, "rcpt", "", "to this address")
 	p.StringVar(&f.From, "from", "", `from this address ("<>": the null sender)`)
-	p.StringVar(&f.state, "state", "", "pending, parked, held (parked by hand), delivered, removed, expired or bounced")
+	p.StringVar(&f.state, "state", "", "pending, parked, held (parked by hand), quarantined (parked until released), delivered, removed, expired or bounced")
 	p.StringVar(&f.Outage, "outage", "", "of this outage")
 	p.StringVar(&f.since, "since", "", "received since: 2h, 3d, 09:12, 2026-11-21T09:12")
 	p.StringVar(&f.until, "until", "", "received before")
@@ -60,13 +61,13 @@ func (f *filterFlags) register(cmd *cobra.Command) {
 	p.StringVar(&f.Text, "text", "", "with this in sender, recipient or subject")
 }
 
-var states = []spool.PairState{spool.StatePending, spool.StateParked, index.StateHeld, spool.StateDelivered, spool.StateRemoved, spool.StateExpired, spool.StateBounced}
+var states = []spool.PairState{spool.StatePending, spool.StateParked, index.StateHeld, index.StateQuarantined, spool.StateDelivered, spool.StateRemoved, spool.StateExpired, spool.StateBounced}
 
 func (f *filterFlags) finish() error {
 	if f.state != "" && f.state != "all" {
 		f.State = spool.PairState(f.state)
 		if !slices.Contains(states, f.State) {
-			return admin.Errorf(admin.KindUsage, "write pending, parked, held, delivered, removed, expired, bounced or all", "there is no state %q", f.state)
+			return admin.Errorf(admin.KindUsage, "write pending, parked, held, quarantined, delivered, removed, expired, bounced or all", "there is no state %q", f.state)
 		}
 	}
 	var err error
@@ -89,7 +90,7 @@ func newQueueList(c *command) *cobra.Command {
 		Use:   "list",
 		Short: "List pairs of message and recipient, oldest first",
 		Long: `List pairs of message and recipient, oldest first; without --state those that are pending or parked.
-What is held is parked too, with the reason it was held for: --state held lists it alone.
+What is held or in quarantine is parked too, with the reason for it: --state held or --state quarantined lists it alone.
 In a pipe nothing is cut; --json prints one object a line.`,
 		Example: `  restante queue list
   restante queue list --state delivered --since 2h --limit 20
@@ -318,6 +319,7 @@ func (e *Env) printView(v *index.View) {
 		row("client", client)
 		row("sender is", verdicts(m.Verdicts))
 		row("kept because", admin.Brief(m.Reason))
+		row("in quarantine", quarantine(v))
 		row("sha256", m.SHA256)
 		row("in", fmt.Sprintf("%s batch %d", v.Location.Stream, v.Location.Seq))
 		t.print(e.Out)
@@ -413,6 +415,8 @@ func newQueueAct(c *command, do, short, example string) *cobra.Command {
 	cmd.Flags().BoolVar(&a.DryRun, "dry-run", false, "say how many, change nothing")
 	if do == "remove" {
 		cmd.Flags().BoolVar(&a.Erase, "erase", false, "also take content and addresses out of the store, for good")
+	}
+	if do == "remove" || do == "release" {
 		cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
 	} else {
 		yes = true
@@ -421,6 +425,11 @@ func newQueueAct(c *command, do, short, example string) *cobra.Command {
 }
 
 func (c *command) act(cmd *cobra.Command, client *admin.Client, a admin.Action, yes bool) error {
+	if a.Do == "release" && !yes && !a.DryRun {
+		if err := c.askRelease(cmd, client, a); err != nil {
+			return err
+		}
+	}
 	if a.Do == "remove" && !yes && !a.DryRun {
 		try := a
 		try.DryRun = true
@@ -446,6 +455,27 @@ func (c *command) act(cmd *cobra.Command, client *admin.Client, a admin.Action, 
 	return c.acted(a, r)
 }
 
+// askRelease asks before anything is let out of quarantine: it goes to the primary and into mailboxes as it is.
+func (c *command) askRelease(cmd *cobra.Command, client *admin.Client, a admin.Action) error {
+	a.DryRun = true
+	r, err := client.Act(cmd.Context(), a)
+	if err != nil || len(r.Quarantine) == 0 {
+		return err
+	}
+	return c.confirm(false, "this lets mail out of quarantine (%s), %s of %s in all", clean(strings.Join(r.Quarantine, "; ")), plural(r.Pairs, "pair"), plural(r.Entries, "message"))
+}
+
+// quarantine says why a message was put into quarantine, and whether it still is.
+func quarantine(v *index.View) string {
+	if v.Entry.Quarantine == "" {
+		return ""
+	}
+	if slices.ContainsFunc(v.Pairs, func(p spool.Pair) bool { return p.Quarantine != "" && p.State == spool.StateParked }) {
+		return v.Entry.Quarantine + " -> restante queue release " + v.Entry.ID
+	}
+	return "no more: " + v.Entry.Quarantine
+}
+
 // acted says what was done.
 func (c *command) acted(a admin.Action, r *admin.ActResult) error {
 	if c.common.json {
@@ -462,6 +492,11 @@ func (c *command) acted(a admin.Action, r *admin.ActResult) error {
 			erased = "would be erased"
 		}
 		fmt.Fprintf(c.Out, "content and addresses of %s %s\n", plural(r.Entries, "message"), erased)
+	}
+	if a.DryRun {
+		for _, why := range r.Quarantine {
+			fmt.Fprintln(c.Out, "  out of quarantine: "+clean(why))
+		}
 	}
 	for _, s := range r.Skipped {
 		fmt.Fprintln(c.Out, "  skipped "+clean(s))

@@ -277,6 +277,8 @@ func deliveredWhen(r *admin.Report) string {
 // why is the reply or the reason behind a pair's state.
 func why(p spool.Pair) string {
 	switch {
+	case p.Quarantine != "" && p.Reason == p.Quarantine:
+		return "in quarantine: " + p.Reason
 	case p.Reason != "" && p.Reply != "" && p.State != spool.StateDelivered:
 		return p.Reason + ": " + p.Reply
 	case p.Reply != "":

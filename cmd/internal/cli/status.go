@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"restante/cmd/internal/admin"
+	"restante/relay/policy/scan"
 )
 
 func newStatus(c *command) *cobra.Command {
@@ -22,7 +24,7 @@ func newStatus(c *command) *cobra.Command {
 		Long: `How the domains, the store and the node are; what isn't up first.
 
 Counts are pairs of message and recipient since the domain's last outage began. Exit code 4 when a
-domain is not up, mail is parked (of earlier outages too), the store is failing, or the index is
+domain is not up, mail is parked (of earlier outages too), a content filter or the store is failing, or the index is
 still reading the store: then counts are incomplete, and "?" is what nobody knows yet.`,
 		Example: `  restante status
   restante status --watch
@@ -76,6 +78,9 @@ func needsAttention(s *admin.Status) bool {
 	if s.Webmail != nil && s.Webmail.State != "open" {
 		return true
 	}
+	if slices.ContainsFunc(s.Filters, func(f scan.Status) bool { return !f.Up }) {
+		return true
+	}
 	if s.Sending != nil && !sendingWell(s.Sending) {
 		return true
 	}
@@ -111,6 +116,10 @@ func (e *Env) printStatus(w io.Writer, s *admin.Status) {
 	if s.Webmail != nil {
 		word, style := webmailWord(s.Webmail)
 		t.add(col("webmail"), styled(style, word), col(webmailLine(s.Webmail)))
+	}
+	for i := range s.Filters {
+		word, style := filterWord(&s.Filters[i])
+		t.add(col(s.Filters[i].Name), styled(style, word), col(filterLine(&s.Filters[i], s.Now)))
 	}
 	if s.Sending != nil {
 		word, style := sendingWord(s.Sending)
@@ -184,7 +193,7 @@ func protection(d *admin.DomainStatus) string {
 
 // countsLine is what was kept and what became of it. While the index is reading, nothing counted doesn't mean nothing kept.
 func countsLine(d *admin.DomainStatus, now time.Time, reading bool) string {
-	if !reading && d.Accepted+d.EarlierParked+d.EarlierPending == 0 && d.State == "up" && d.Recipients != "any (no list)" {
+	if !reading && d.Accepted+d.EarlierParked+d.EarlierPending == 0 && d.State == "up" && d.Recipients != "any (no list)" && !d.Lists.Stale {
 		return ""
 	}
 	count := func(n int64) string {
@@ -203,14 +212,14 @@ func countsLine(d *admin.DomainStatus, now time.Time, reading bool) string {
 	if d.EarlierParked+d.EarlierPending > 0 {
 		parts = append(parts, fmt.Sprintf("of earlier outages: parked %s, pending %s", thousands(d.EarlierParked), thousands(d.EarlierPending)))
 	}
+	if d.Quarantined > 0 {
+		parts = append(parts, fmt.Sprintf("in quarantine %s, the oldest for %s", thousands(d.Quarantined), span(now.Sub(*d.QuarantinedOldest))))
+	}
 	if d.Oldest != nil {
 		parts = append(parts, "oldest "+span(now.Sub(*d.Oldest)))
 	}
-	switch d.Recipients {
-	case "listed":
-		parts = append(parts, fmt.Sprintf("recipients %s listed", thousands(int64(d.RcptCount))))
-	case "any (no list)":
-		parts = append(parts, "recipients any: there is no list")
+	if d.Recipients != "any" {
+		parts = append(parts, recipientsPart(&d.Lists, now))
 	}
 	replay := "replay: " + d.Replay
 	if d.ReplayReason != "" {

@@ -29,6 +29,7 @@ const (
 	Up             Kind = "up"              // it takes mail again
 	RefusesUs      Kind = "refuses-us"      // it is up, but not for us: a ban, a blocklist
 	Parked         Kind = "parked"          // a message was refused for good and needs a person
+	Quarantined    Kind = "quarantined"     // a message waits for an admin's release
 	ReplayFinished Kind = "replay-finished" // all that was kept is handed over
 	ReplayPaused   Kind = "replay-paused"   // replay doesn't go on by itself
 	ReplayResumed  Kind = "replay-resumed"  //
