@@ -158,8 +158,11 @@ func startRestante(ctx context.Context, c *comparison, o node.Options) (*restant
 		return nil, err
 	}
 	o.Primary = p.addr
-	o.Extra = "probe_interval = \"1s\"\nrecipients = [\"@\"]\n[replay]\nconnections = 20\n"
-	o.SMTP = "max_sessions_per_address = 1000"
+	if o.Extra == "" {
+		o.Extra = "recipients = [\"@\"]\n"
+	}
+	o.Extra = "probe_interval = \"1s\"\n" + o.Extra + "[replay]\nconnections = 20\n"
+	o.SMTP += "max_sessions_per_address = 1000\n"
 	n, err := node.New(c.binary, o)
 	if err != nil {
 		return nil, err
