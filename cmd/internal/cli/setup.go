@@ -115,7 +115,7 @@ func (c *command) setupNode(ctx context.Context, domains []string, hostname stri
 		return node, dns.Options{}, err
 	}
 	c.setupKeys(ctx, client, status, node.Domains)
-	return node, dns.Options{Servers: cfg.DNS.Servers, Timeout: cfg.DNS.Timeout.Std(), Fresh: true}, nil
+	return node, dns.Options{Servers: cfg.DNS.Servers, Timeout: cfg.DNS.Timeout.Std(), TrustAD: cfg.DNS.Trusts(), Fresh: true}, nil
 }
 
 // setupConfig reads the configuration; nil when there is none, or none that we may read and nobody named it.

@@ -13,6 +13,7 @@ import (
 	"restante/cmd/internal/admin"
 	"restante/cmd/internal/config"
 	"restante/relay/health"
+	"restante/relay/policy/rcpt"
 	"restante/relay/submit"
 	"restante/spool"
 )
@@ -100,7 +101,7 @@ func (n *Node) Hear(st *admin.Status) {
 				}
 			}
 		}
-		n.Domains[i].Recipients = recipientsOf(d)
+		n.Domains[i].Recipients = recipientsOf(d.Lists)
 	}
 }
 
@@ -122,10 +123,16 @@ func (n *Node) hearSmarthost(servers []submit.ServerStatus) {
 	}
 }
 
-func recipientsOf(d admin.DomainStatus) Recipients {
-	r := Recipients{Known: d.RcptCount, Complete: d.Recipients == "listed" || d.Recipients == "any"}
-	if d.Recipients == "any" {
+// recipientsOf is what the node knows of a domain's recipients.
+func recipientsOf(f rcpt.Freshness) Recipients {
+	r := Recipients{Known: f.Known, Complete: f.Complete || f.CatchAll}
+	switch {
+	case f.CatchAll:
 		r.Text = "any address is taken"
+	case !f.Complete:
+		r.Text = "in an outage mail for anybody is kept, also for those who don't exist: " + cmp.Or(f.Why, "there is no list")
+	case f.Stale:
+		r.Stale = cmp.Or(f.Why, "the list is too old to refuse anybody by")
 	}
 	return r
 }
