@@ -197,6 +197,9 @@ func TestMostGone(t *testing.T) {
 
 // TestCutShort: the store fails in the middle of a list. What is known of it is kept, and doesn't count as a list.
 func TestCutShort(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it folds 20,000 addresses twice")
+	}
 	l := newLedger()
 	n := newNode(t, l, Options{Domains: []Domain{{Name: dom, Unknown: UnknownRefuse}}})
 	l.fail, l.failAt = errors.New("the store is away"), perRecord

@@ -215,6 +215,8 @@ func (c *collector) list(cell, kind string) (found bool) {
 func kindOf(s string) string {
 	s = strings.ToLower(s)
 	switch {
+	case strings.Contains(s, "alias"):
+		return "alias"
 	case strings.Contains(s, "group") || strings.Contains(s, "list"):
 		return "group"
 	case strings.Contains(s, "shared") || strings.Contains(s, "room") || strings.Contains(s, "equipment"):
@@ -223,8 +225,6 @@ func kindOf(s string) string {
 		return "contact"
 	case strings.Contains(s, "folder"):
 		return "folder"
-	case strings.Contains(s, "alias"):
-		return "alias"
 	case strings.Contains(s, "mailbox") || strings.Contains(s, "user") || strings.Contains(s, "person"):
 		return "user"
 	}
