@@ -186,7 +186,7 @@ func (c *collector) row(cells []string, uses []use) error {
 			found = c.list(cell, kind) || found
 		}
 	}
-	if text && !found {
+	if text && !found && slices.Contains(uses, useMain) {
 		c.skip(strings.Join(cells, ","), "there is no address in it")
 	}
 	return nil
@@ -195,20 +195,28 @@ func (c *collector) row(cells []string, uses []use) error {
 // list takes in a cell with several addresses.
 func (c *collector) list(cell, kind string) (found bool) {
 	cell = joined.ReplaceAllString(cell, " $1")
-	for word := range strings.FieldsFuncSeq(cell, func(r rune) bool { return strings.ContainsRune(separators+"\n{}", r) }) {
+	if strings.HasPrefix(cell, "{") { // PowerShell's Format-List
+		cell = strings.TrimSuffix(cell[1:], "}")
+	}
+	for word := range strings.FieldsFuncSeq(cell, func(r rune) bool { return strings.ContainsRune(separators+"\n", r) }) {
 		a, k, ok := typed(strings.Trim(word, `"'`))
 		switch {
 		case !ok:
 			found = true // an address, if none of mail
 		case strings.Contains(a, "@"):
-			if kind != "" && kind != "user" {
-				k = kind
-			}
-			c.add(a, k)
+			c.add(a, kindFor(kind, k))
 			found = true
 		}
 	}
 	return found
+}
+
+// kindFor is the kind of one address of a recipient: of people the main address is the user, others are aliases.
+func kindFor(recipient, address string) string {
+	if recipient != "" && (recipient != "user" || address == "") {
+		return recipient
+	}
+	return address
 }
 
 // kindOf is a kind in our words, "" when it isn't known.

@@ -346,10 +346,14 @@ func (c *collector) entry(e *ldap.Entry, attributes []string) error {
 			if !ok {
 				continue
 			}
-			if kind != "" && (kind != "user" || k == "") {
-				k = kind
+			switch name = strings.ToLower(name); {
+			case name == catchAllAttribute:
+				c.catchAll(address)
+				continue
+			case k == "" && aliasAttribute(name):
+				k = "alias"
 			}
-			c.add(address, k)
+			c.add(address, kindFor(kind, k))
 		}
 	}
 	return nil

@@ -14,6 +14,14 @@ func Attributes() []string {
 // listAttributes are what PowerShell's Format-List and `zmprov` call the like.
 var listAttributes = map[string]bool{"emailaddresses": true, "primarysmtpaddress": true, "windowsemailaddress": true}
 
+// catchAllAttribute holds "@example.com" at the account that gets what is for nobody else.
+const catchAllAttribute = "zimbramailcatchalladdress"
+
+// aliasAttribute reports that an attribute holds other addresses than the main one. Its name is in lower case.
+func aliasAttribute(name string) bool {
+	return name == "zimbramailalias" || name == "mailalternateaddress"
+}
+
 func isAttribute(name string) bool {
 	name = strings.ToLower(name)
 	if listAttributes[name] {
@@ -67,8 +75,12 @@ func (c *collector) ldif(text string) {
 				kind = k
 			}
 		case !isAttribute(name):
+		case strings.EqualFold(name, catchAllAttribute):
+			c.catchAll(value)
 		case strings.HasSuffix(value, "...}"), strings.HasSuffix(value, "…}"):
 			c.skip(pending, "PowerShell has cut the list: use Export-Csv, or $FormatEnumerationLimit = -1")
+		case kind != "group" && aliasAttribute(strings.ToLower(name)):
+			c.list(value, "alias")
 		case value != "" && !c.list(value, kind) && !strings.Contains(value, ":"):
 			c.skip(pending, "it is no address")
 		}

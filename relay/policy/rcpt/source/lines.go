@@ -51,7 +51,11 @@ func (c *collector) plain(text string) {
 			return
 		}
 		if !strings.ContainsAny(line, separators) {
-			if a, kind, ok := typed(unbracket(line)); ok {
+			switch a, kind, ok := typed(unbracket(line)); {
+			case !ok:
+			case strings.HasPrefix(a, "@"):
+				c.catchAll(a)
+			default:
 				c.add(a, kind)
 			}
 			return
@@ -80,7 +84,7 @@ func (c *collector) quoted(line string) bool {
 }
 
 func unbracket(s string) string {
-	if strings.HasPrefix(s, "<") && strings.HasSuffix(s, ">") {
+	if strings.HasPrefix(s, "<") && strings.HasSuffix(s, ">") && strings.Contains(s, "@") {
 		return s[1 : len(s)-1]
 	}
 	return s
@@ -114,6 +118,10 @@ func (c *collector) postfix(text string) {
 		case !strings.Contains(key, "@") && c.domain != "" && strings.EqualFold(key, c.domain):
 			return // it says that the domain is there (virtual(5))
 		}
+		if strings.HasPrefix(key, "@") {
+			c.catchAll(key)
+			return
+		}
 		kind := ""
 		if strings.Contains(value, "@") {
 			kind = "alias"
@@ -145,6 +153,9 @@ func (c *collector) aliases(text string) {
 		if strings.HasPrefix(line, `"`) {
 			if i := strings.Index(line[1:], `"`); i >= 0 {
 				name = line[1 : i+1]
+			}
+			if c.domain != "" && strings.ContainsAny(name, " \t") {
+				name = mailaddr.Address{Local: name, Domain: c.domain}.String()
 			}
 		}
 		if name = strings.TrimSpace(name); !ok || name == "" {

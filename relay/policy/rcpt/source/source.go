@@ -178,8 +178,8 @@ func (c *collector) add(text, kind string) {
 	text = strings.TrimSpace(text)
 	whole := text
 	switch i := strings.LastIndexByte(text, '@'); {
-	case i == 0: // any local part
-		c.catchAll(text)
+	case i == 0:
+		c.skip(text, "there is nothing before the @")
 		return
 	case i < 0 && c.domain == "":
 		c.skip(text, "it has no domain: name the domain that such names belong to")
@@ -204,6 +204,7 @@ func (c *collector) add(text, kind string) {
 	c.put(a.Key(), a.String(), kind)
 }
 
+// catchAll takes in "@domain": any local part. It counts only where a format has a place for it, since a mangled address looks alike.
 func (c *collector) catchAll(text string) {
 	domain, err := mailaddr.ParseDomain(text[1:])
 	if err != nil || strings.HasPrefix(domain, "[") {

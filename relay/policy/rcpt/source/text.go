@@ -66,7 +66,7 @@ const lookAt = 200
 func look(text string) string {
 	var lines []string
 	tables := 0 // lines that are no comment
-	var counts struct{ ldif, passwd, aliases, postfix int }
+	var counts struct{ dn, ldif, passwd, aliases, postfix int }
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
 		t := strings.TrimSpace(line)
@@ -84,6 +84,9 @@ func look(text string) string {
 		switch {
 		case ldifLine(t):
 			counts.ldif++
+			if strings.EqualFold(t[:3], "dn:") {
+				counts.dn++
+			}
 		case passwdLine(t):
 			counts.passwd++
 		case aliasLine(t):
@@ -99,7 +102,7 @@ func look(text string) string {
 	switch {
 	case headLine(lines):
 		return CSV
-	case counts.ldif > 0 && counts.ldif >= counts.passwd && counts.ldif >= counts.aliases:
+	case counts.dn > 0 || counts.ldif*5 >= len(lines):
 		return LDIF
 	case counts.passwd >= half:
 		return Passwd
