@@ -41,6 +41,10 @@ func TestReceived(t *testing.T) {
 		{spool.Client{Addr: "2001:db8::1", Helo: "[IPv6:2001:db8::2]", Protocol: "ESMTP"}, []string{"a@b", "c@d"},
 			"Received: from [IPv6:2001:db8::2] ([IPv6:2001:db8::1])\r\n" +
 				"\tby mx2.example.test (Restante) with ESMTP id " + id + "; Sat, 21 Nov 2026 09:12:04 +0000\r\n"},
+		// A client that claims to be us.
+		{spool.Client{Addr: "192.0.2.1", Helo: "MX2.example.TEST", Protocol: "ESMTP"}, []string{"a@b", "c@d"},
+			"Received: from [192.0.2.1] ([192.0.2.1])\r\n" +
+				"\tby mx2.example.test (Restante) with ESMTP id " + id + "; Sat, 21 Nov 2026 09:12:04 +0000\r\n"},
 		// A HELO that would end the comment, or the field.
 		{spool.Client{Addr: "::ffff:192.0.2.1", Helo: `x)(by\x0d\x0a`, Protocol: "SMTP"}, []string{"a@b"},
 			"Received: from [192.0.2.1] ([192.0.2.1])\r\n" +

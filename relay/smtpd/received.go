@@ -25,7 +25,7 @@ type Trace struct {
 //		by mx2.example.test (Restante) with ESMTPS id 01JD3YQ4T4W3X9V7M2K5N8R6ZC
 //		for <anna@example.test>; Sat, 21 Nov 2026 09:12:04 +0000
 //
-// What the client said of itself is shown only if it is a domain or an address literal; its verified name and
+// What the client said of itself is shown only if it is a domain, not ours, or an address literal; its verified name and
 // its address are always shown. The protocol is a keyword of RFC 3848 or RFC 6531.
 func Received(t Trace) []byte {
 	var b bytes.Buffer
@@ -36,7 +36,8 @@ func Received(t Trace) []byte {
 	if ip, err := netip.ParseAddr(c.Addr); err == nil {
 		literal = addressLiteral(ip)
 	}
-	if name, err := mailaddr.ParseDomain(c.Helo); err == nil {
+	// Filters follow the chain from our name on: one who claims to be us would have his own forged fields believed.
+	if name, err := mailaddr.ParseDomain(c.Helo); err == nil && !strings.EqualFold(strings.TrimSuffix(name, "."), t.Hostname) {
 		b.WriteString(name)
 	} else {
 		b.WriteString(literal)

@@ -54,8 +54,8 @@ rspamd_config:register_symbol({name='TEST_ACTION', score=0.0, callback=function(
 end})
 `
 
-// Rspamd starts an rspamd and returns its folder: URL in it, and Facts.
-func Rspamd(t testing.TB) *Instance {
+// Rspamd starts an rspamd and returns its folder: URL in it, and Facts. more is appended to its configuration.
+func Rspamd(t testing.TB, more ...string) *Instance {
 	t.Helper()
 	need.Program(t, "rspamd")
 	dir := folder(t)
@@ -73,7 +73,7 @@ logging { type = "console"; level = "error"; }
 actions { reject = 15; add_header = 6; greylist = 4; quarantine = 12; discard = 13; }
 worker "normal" { bind_socket = "`+in.Address+`"; bind_socket = "DIR/rspamd.sock mode=0666"; count = 2; task_timeout = 8s; }
 lua = "DIR/rules.lua";
-`, "DIR", dir))
+`, "DIR", dir)+strings.Join(more, "\n"))
 	args := []string{"-f", "-c", filepath.Join(dir, "rspamd.conf")}
 	if os.Getuid() == 0 {
 		args = append(args, "-u", "root", "-g", "root")
