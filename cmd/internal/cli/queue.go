@@ -287,7 +287,22 @@ func verdicts(v map[string]string) string {
 	if p := v["dmarc.policy"]; p != "" && p != "none" && v["dmarc"] == "fail" {
 		parts = append(parts, "its domain asks to "+p+" such mail")
 	}
+	if helo := v["spf.helo"]; helo == "fail" || helo == "softfail" {
+		parts = append(parts, "spf of its greeting "+helo)
+	}
+	if lists := v["dnsbl"]; lists != "" {
+		parts = append(parts, "listed by "+lists)
+	}
 	return strings.Join(parts, ", ")
+}
+
+// atBorder says what was done about what spoke against a message (package policy): "marked: SPF fail, ...".
+func atBorder(v map[string]string) string {
+	action, why, ok := strings.Cut(v["policy"], ": ")
+	if !ok {
+		return v["policy"]
+	}
+	return map[string]string{"mark": "marked", "quarantine": "quarantined"}[action] + ": " + why
 }
 
 func (e *Env) printView(v *index.View) {
@@ -318,6 +333,7 @@ func (e *Env) printView(v *index.View) {
 		row("size", sizes(m))
 		row("client", client)
 		row("sender is", verdicts(m.Verdicts))
+		row("at the border", atBorder(m.Verdicts))
 		row("kept because", admin.Brief(m.Reason))
 		row("in quarantine", quarantine(v))
 		row("sha256", m.SHA256)

@@ -221,8 +221,8 @@ func ours(ip netip.Addr) bool {
 	return !ip.IsGlobalUnicast() || ip.IsPrivate()
 }
 
-// Map is the verdict as an entry keeps it: results under "spf", "dkim" and "dmarc", and "dkim.domain", "spf.domain",
-// "dmarc.from" and "dmarc.policy" beside them. It is nil when nothing was judged.
+// Map is the verdict as an entry keeps it: results under "spf", "dkim" and "dmarc", and "spf.domain", "spf.helo" (a result),
+// "dkim.domain", "dmarc.from" and "dmarc.policy" beside them. It is nil when nothing was judged.
 func (v *Verdict) Map() map[string]string {
 	if !v.Judged {
 		return nil
@@ -235,6 +235,9 @@ func (v *Verdict) Map() map[string]string {
 	}
 	put("spf", string(v.SPF.Result))
 	put("spf.domain", v.SPF.Domain)
+	if v.From != "" { // else it is the same
+		put("spf.helo", string(v.Helo.Result))
+	}
 	best := v.best()
 	put("dkim", string(best.Result))
 	put("dkim.domain", best.Domain)
