@@ -14,6 +14,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"restante/dns"
 	"restante/dns/dnstest"
 	"restante/relay/sink"
+	"restante/spool/need"
 )
 
 // issued is a certificate with its key, and what issued it.
@@ -148,7 +150,16 @@ func says(c *Conn, err error) string {
 	return o.Verified
 }
 
-func TestDANE(t *testing.T) {
+// daneCase is a server with its records, and how it is verified: VerifiedDANE, "no match", or "unverified".
+type daneCase struct {
+	name    string
+	chain   []*issued
+	records []string
+	want    string
+}
+
+// daneCases are servers that all are to be mx.signed.test.
+func daneCases(t *testing.T) []daneCase {
 	const day = 24 * time.Hour
 	ca, other := issue(t, nil, day), issue(t, nil, day)
 	middle := issue(t, ca, day)
@@ -158,13 +169,7 @@ func TestDANE(t *testing.T) {
 	elsewhere := issue(t, ca, day, "elsewhere.test")
 	domain := issue(t, ca, day, "signed.test")
 	full := []*issued{leaf, middle, ca}
-	s := startDANE(t)
-	for _, tt := range []struct {
-		name    string
-		chain   []*issued
-		records []string
-		want    string
-	}{
+	return []daneCase{
 		{"key", full, []string{record(3, 1, 1, leaf)}, VerifiedDANE},
 		{"capitals", full, []string{strings.ToUpper(record(3, 1, 1, leaf))}, VerifiedDANE},
 		{"certificate", full, []string{record(3, 0, 1, leaf)}, VerifiedDANE},
@@ -194,7 +199,12 @@ func TestDANE(t *testing.T) {
 		{"unknown kinds", full, []string{record(3, 1, 3, leaf), record(3, 2, 1, leaf), record(9, 1, 1, leaf)}, "unverified"},
 		{"cut short", full, []string{"3 1 1 aabb", "3 0 0 30", "2 1 0 30"}, "unverified"},
 		{"none", full, nil, "unverified"},
-	} {
+	}
+}
+
+func TestDANE(t *testing.T) {
+	s := startDANE(t)
+	for _, tt := range daneCases(t) {
 		s.chain = tt.chain
 		d, _ := s.dialer(t, tt.records...)
 		if got := says(d.Dial(t.Context(), s.target("mx.signed.test"))); got != tt.want {
@@ -220,6 +230,9 @@ func TestDANE(t *testing.T) {
 		}
 	}
 
+	ca := issue(t, nil, time.Hour)
+	domain, leaf := issue(t, ca, time.Hour, "signed.test"), issue(t, ca, time.Hour, "mx.signed.test")
+	full := []*issued{leaf, ca}
 	s.chain = []*issued{domain, ca}
 	d, _ := s.dialer(t, record(2, 0, 1, ca))
 	tg := s.target("mx.signed.test")
@@ -240,6 +253,26 @@ func TestDANE(t *testing.T) {
 	tg.TLS.Mode = TLSDANE
 	if _, err := d.Dial(t.Context(), tg); !errors.Is(err, dns.ErrInsecureMX) {
 		t.Errorf("found by MX records that aren't signed, dane: %v", err)
+	}
+}
+
+// TestAgreesWithOpenSSL asks another implementation of RFC 7671 about the same servers and records.
+func TestAgreesWithOpenSSL(t *testing.T) {
+	need.Program(t, "openssl")
+	s := startDANE(t)
+	for _, tt := range daneCases(t) {
+		if tt.want == "unverified" {
+			continue // the rules of RFC 7672 for SMTP, of which it knows nothing
+		}
+		s.chain = tt.chain
+		args := []string{"s_client", "-starttls", "smtp", "-connect", s.Addr(), "-brief", "-verify_return_error", "-dane_ee_no_namechecks", "-dane_tlsa_domain", "mx.signed.test"}
+		for _, r := range tt.records {
+			args = append(args, "-dane_tlsa_rrdata", r)
+		}
+		out, err := exec.CommandContext(t.Context(), "openssl", args...).CombinedOutput()
+		if got := err == nil; got != (tt.want == VerifiedDANE) {
+			t.Errorf("%s: we say %s, openssl: %v\n%s", tt.name, tt.want, err, out)
+		}
 	}
 }
 

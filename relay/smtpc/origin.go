@@ -38,7 +38,13 @@ func (c *Conn) xclient(o *Origin) error {
 	if o == nil {
 		o = &Origin{}
 	}
-	r, err := c.command(StageXClient, "XCLIENT"+c.attributes(o, c.offers.XClient))
+	told := *o
+	r, err := c.command(StageXClient, "XCLIENT"+c.attributes(&told, c.offers.XClient))
+	if err == nil && r.Code == 501 && told.Addr.IsValid() {
+		// It can't read the address, as a Postfix with inet_protocols = ipv4 can't an IPv6 one. That is no reason to keep mail back.
+		told.Addr = netip.Addr{}
+		r, err = c.command(StageXClient, "XCLIENT"+c.attributes(&told, c.offers.XClient))
+	}
 	if err != nil {
 		return err
 	}

@@ -71,6 +71,20 @@ func TestOriginOnce(t *testing.T) {
 	}
 }
 
+// TestOriginUnread: an address that the server can't read is withheld.
+func TestOriginUnread(t *testing.T) {
+	s := xclientSink(t, sink.Rule{Stage: sink.StageXClient, Match: "ipv6:", Reply: "501 5.5.4 Bad ADDR syntax"})
+	c := dial(t, target(s.Addr()))
+	if err := c.XClient(t.Context(), &Origin{Addr: netip.MustParseAddr("2001:db8::1"), Name: "six.test", Helo: "six.test"}); err != nil {
+		t.Fatal(err)
+	}
+	send(t, c, Mail{}, Rcpt{Address: "c@d.test"}, "x\r\n")
+	m := s.Messages()[0]
+	if m.XClient["ADDR"] != "[UNAVAILABLE]" || m.XClient["NAME"] != "[UNAVAILABLE]" || m.XClient["HELO"] != "six.test" {
+		t.Errorf("%v", m.XClient)
+	}
+}
+
 // ends is a connection between public addresses.
 type ends struct{ net.Conn }
 
