@@ -34,7 +34,8 @@ func (s *run) blocklist(ctx context.Context) []Row {
 	}
 	set.Test(ctx)
 	if faults := set.Faults(); len(faults) > 0 {
-		row.Result, row.Found = Note, commonList+" can't be asked: "+printable(faults[0].Text)
+		why, _, _ := strings.Cut(faults[0].Text, ";") // behind it is what to write into a configuration, which this isn't about
+		row.Result, row.Found = Note, commonList+" can't be asked: "+printable(why)
 		row.Mend = "look there by hand: https://check.spamhaus.org/"
 		return []Row{row}
 	}

@@ -134,6 +134,7 @@ func (s *run) webName(ctx context.Context, name, port string, first bool) Row {
 		row.Mend = "on the day, point it here; keep its TTL low (5 min)"
 		return row
 	}
+	w := s.node.Webmail
 	certs, err := s.browse(ctx, net.JoinHostPort(list[0].String(), port), name)
 	where := name
 	if port != "443" {
@@ -143,7 +144,7 @@ func (s *run) webName(ctx context.Context, name, port string, first bool) Row {
 	case err != nil && !s.node.Running:
 		row.Result, row.Found, row.Mend = Note, where+": "+brief(err)+", no node runs", "start it, then look again"
 	case err != nil:
-		row.Result, row.Found, row.Mend = Fail, where+": "+brief(err), "open port "+port+" in the firewall; the log says what the webmail does"
+		row.Result, row.Found, row.Mend = Fail, where+": "+brief(err), "open port "+port+" or pass it on to where the webmail listens, "+strings.Join(w.Listen, ", ")
 	case s.verify(certs, name) != nil:
 		row.Result, row.Found = Fail, where+": browsers refuse its certificate: "+brief(s.verify(certs, name))
 		row.Mend = "restante status and the log say what the CA answers; with files, have the chain in tls_cert"

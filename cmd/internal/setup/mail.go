@@ -122,8 +122,8 @@ func (s *run) sendersOf(ctx context.Context, d Domain, text string, row *Row) {
 	case len(not) > 0 && s.writes() && d.Submission == nil:
 		// What people write to colleagues goes to the primary from here.
 		row.Result, row.Found = Warn, row.Found+": it doesn't allow this machine, from which what people write to colleagues goes to the mail server"
-		row.Mend = "publish this instead, or let us sign in there: [domain.submission]"
-		row.Records = []Record{{Name: d.Name, Type: "TXT", Value: quoted(including(text, "a:"+s.node.Hostname))}}
+		row.Mend = "add it, or let us sign in there: [domain.submission]"
+		row.Records = instead(Record{Name: d.Name, Type: "TXT", Value: quoted(including(text, "a:"+s.node.Hostname))})
 		return
 	}
 	if s.node.Smarthost == nil {
@@ -183,7 +183,7 @@ func (s *run) dkim(d Domain) check {
 				published++
 			case "other":
 				row.Result, row.Found, row.Mend = Fail, "another key is published as "+k.Name, "replace it"
-				row.Records = append(row.Records, publish)
+				row.Records = append(row.Records, instead(publish)...)
 			case "no":
 				if row.Result != Fail {
 					row.Result, row.Found, row.Mend = Warn, "keys sign that aren't published", "publish them"

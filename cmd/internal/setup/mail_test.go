@@ -98,7 +98,7 @@ func TestMachine(t *testing.T) {
 		{name: "webmail, not here yet", zone: "webmail.example.com. A 192.0.2.80\n", change: opens(us), check: "webmail", result: Note, mend: "on the day, point it here"},
 		{name: "webmail, no name", change: opens(us), check: "webmail", result: Fail, record: "webmail.example.com. A 192.0.2.25"},
 		{name: "webmail, bad certificate", change: opens("other.test"), check: "webmail", result: Fail, found: "browsers refuse"},
-		{name: "webmail, shut", change: web, check: "webmail", result: Fail, mend: "open port 443"},
+		{name: "webmail, shut", change: web, check: "webmail", result: Fail, mend: "open port 443 or pass it on"},
 	} {
 		t.Run(o.name, o.run)
 	}

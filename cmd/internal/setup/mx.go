@@ -75,9 +75,9 @@ func (s *run) mx(d Domain) check {
 		}
 		row.Found = e.String()
 		viaMX := slices.ContainsFunc(d.Primaries, func(p Primary) bool { return p.MX })
-		switch first := uint16(0); {
+		switch {
 		case len(e.all) == 1 && trim(e.all[0].Host) == "":
-			row.Result, row.Found, row.Mend = Fail, "the domain says that it takes no mail (null MX, RFC 7505)", "replace it"
+			row.Result, row.Found, row.Mend = Fail, "the domain says that it takes no mail (null MX, RFC 7505)", "take that record away"
 			row.Records = append(s.primaryMX(d), s.ourMX(d.Name, 2*step))
 		case len(e.ours) == 0:
 			row.Result, row.Mend = Fail, "add this machine: without it no mail comes here"
@@ -89,10 +89,9 @@ func (s *run) mx(d Domain) check {
 				row.Result, row.Mend = Fail, `name the mail server too, before it: with primary = ["mx"] there is nowhere to hand mail over to`
 			}
 		default:
-			first = e.ours[0].Pref
-			if first <= e.others[0].Pref || viaMX && first <= e.worst() {
+			if pref := e.ours[0].Pref; pref <= e.others[0].Pref {
 				row.Result, row.Found = Warn, row.Found+": senders try this machine before or as often as the mail server"
-				row.Mend, row.Records = "give it a greater number", []Record{s.ourMX(d.Name, e.behind())}
+				row.Mend, row.Records = "give it a greater number", instead(s.ourMX(d.Name, e.behind()))
 			}
 		}
 		if row.Result == OK {

@@ -88,7 +88,7 @@ func (s *run) hostname(ctx context.Context) []Row {
 	s.placed(&row, list)
 	if alias, err := s.DNS.LookupAlias(ctx, name); err == nil && row.Result != Fail {
 		row.Result, row.Found = Warn, fmt.Sprintf("%s is an alias of %s; an MX record must name a host with addresses of its own (RFC 2181 10.3)", name, trim(alias))
-		row.Mend, row.Records = "replace the CNAME by the addresses", records(name, list)
+		row.Mend, row.Records = "replace the CNAME by the addresses", instead(records(name, list)...)
 	}
 	return []Row{row}
 }
@@ -100,12 +100,12 @@ func (s *run) placed(row *Row, list []netip.Addr) {
 		switch {
 		case !public(a):
 			row.Result, row.Found = Fail, fmt.Sprintf("%s is %s, which nobody can reach from outside", s.node.Hostname, a)
-			row.Mend, row.Records = "publish this machine's public address instead", s.addressRecords(s.node.Hostname)
+			row.Mend, row.Records = "publish this machine's public address", instead(s.addressRecords(s.node.Hostname)...)
 			return
 		case slices.Contains(have, a):
 		case slices.ContainsFunc(have, func(b netip.Addr) bool { return a.Is4() == b.Is4() }):
 			row.Result, row.Found = Warn, fmt.Sprintf("%s is %s, this machine has %s", s.node.Hostname, join(list), join(have))
-			row.Mend, row.Records = "correct the records, unless something passes port 25 on from there to here", records(s.node.Hostname, have)
+			row.Mend, row.Records = "correct the records, unless something passes port 25 on from there to here", instead(records(s.node.Hostname, have)...)
 			return
 		default: // behind NAT
 			row.Result = Note
@@ -170,10 +170,10 @@ func (s *run) reverseOf(ctx context.Context, a netip.Addr) Row {
 		row.Found = a.String() + " is " + s.node.Hostname
 	case len(verified) > 0:
 		row.Result, row.Found = Note, fmt.Sprintf("%s is %s, not %s; most don't mind", a, trim(verified[0]), s.node.Hostname)
-		row.Mend, row.Records = mend, publish
+		row.Mend, row.Records = mend, instead(publish...)
 	default:
 		row.Result, row.Found = Warn, fmt.Sprintf("%s is %s, which doesn't lead back to it", a, trim(names[0]))
-		row.Mend, row.Records = mend, publish
+		row.Mend, row.Records = mend, instead(publish...)
 	}
 	return row
 }

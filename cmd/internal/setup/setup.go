@@ -45,13 +45,27 @@ type Row struct {
 
 // Record is a DNS record to publish.
 type Record struct {
-	Name  string `json:"name"` // without a last dot
-	Type  string `json:"type"`
-	Value string `json:"value"` // as in a zone file, text in quotes
+	Name    string `json:"name"` // without a last dot
+	Type    string `json:"type"`
+	Value   string `json:"value"`             // as in a zone file, text in quotes
+	Instead bool   `json:"instead,omitempty"` // of one that is there
 }
 
 // String is the record as a line of a zone file.
-func (r Record) String() string { return r.Name + ". " + r.Type + " " + r.Value }
+func (r Record) String() string {
+	line := r.Name + ". " + r.Type + " " + r.Value
+	if r.Instead {
+		line += " ; instead of the one that is there"
+	}
+	return line
+}
+
+func instead(list ...Record) []Record {
+	for i := range list {
+		list[i].Instead = true
+	}
+	return list
+}
 
 // Report is all that was checked.
 type Report struct {

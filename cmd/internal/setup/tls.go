@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -156,7 +155,7 @@ func (s *run) tlsa(ctx context.Context) []Row {
 		row.Records = publish
 	case !slices.ContainsFunc(usable, func(t dns.TLSA) bool { return fits(t, certs) }):
 		row.Result, row.Found = Fail, "published, but none fits the certificate: senders that verify will not deliver here"
-		row.Mend, row.Records = "publish this one beside them, take the old ones away a day later", publish
+		row.Mend, row.Records = "publish this one, and take the others away a day later", publish
 	case !secure:
 		row.Result, row.Found = Note, "it fits the certificate; the resolver can't tell whether the zone is signed, without DNSSEC it counts for nothing"
 		row.Mend = "compare: delv " + tlsaName(s.node.Hostname) + " TLSA"
@@ -179,7 +178,7 @@ func (s *run) noTLSA(ctx context.Context, row *Row, publish []Record) {
 				continue
 			}
 			row.Result, row.Found = Warn, fmt.Sprintf("none, while %s has one: who blocks the way there can have mail sent here unverified", trim(m.Host))
-			row.Mend, row.Records = "publish ours too, in a zone signed by DNSSEC; when the certificate's key changes, the next record comes first", publish
+			row.Mend, row.Records = "publish ours too, in a zone signed by DNSSEC; where the certificate is yours to renew, keep its key or publish the next one before", publish
 			return
 		}
 	}
@@ -224,7 +223,11 @@ func (s *run) caa(ctx context.Context) []Row {
 		return nil
 	}
 	var rows []Row
-	for _, host := range s.node.Webmail.Hostnames {
+	names := s.node.Webmail.Hostnames
+	if !slices.Contains(names, s.node.Hostname) { // the certificate on port 25
+		names = append(slices.Clip(names), s.node.Hostname)
+	}
+	for _, host := range names {
 		rows = append(rows, s.caaOf(ctx, host))
 	}
 	return rows
@@ -232,9 +235,6 @@ func (s *run) caa(ctx context.Context) []Row {
 
 func (s *run) caaOf(ctx context.Context, host string) Row {
 	row := Row{Check: "CAA", Result: OK}
-	if _, _, err := net.SplitHostPort(host); err == nil {
-		return row
-	}
 	list, at, err := s.DNS.LookupCAA(ctx, host)
 	if err != nil { // a CA takes that for a no (RFC 8659 3)
 		row = unanswered("", row.Check, err)
