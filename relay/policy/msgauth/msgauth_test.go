@@ -250,13 +250,15 @@ func TestHeaderBombs(t *testing.T) {
 		"much space":     strings.Repeat(lists+"\r\n", maxSignatures) + "a: " + strings.Repeat(" ", 60_000-maxSignatures*len(lists)) + "\r\n" + message("a@example.com"),
 	} {
 		j, _ := judge(t)
-		begun := time.Now()
-		v := j.Judge(t.Context(), client("203.0.113.9"), "", strings.NewReader(msg), int64(len(msg)))
-		reason := v.best().Reason
-		if took := time.Since(begun); took > 50*time.Millisecond && !testing.Short() { // short is the race pass, which is slow
+		took, reason := time.Hour, ""
+		for range 3 { // others may have the processor for a while
+			begun := time.Now()
+			v := j.Judge(t.Context(), client("203.0.113.9"), "", strings.NewReader(msg), int64(len(msg)))
+			took, reason = min(took, time.Since(begun)), v.best().Reason
+		}
+		t.Logf("%s: %v, %s", name, took, reason)
+		if took > 50*time.Millisecond && !testing.Short() { // short is the race pass, which is slow
 			t.Errorf("%s: %v", name, took)
-		} else {
-			t.Logf("%s: %v, %s", name, took, reason)
 		}
 		n := testing.AllocsPerRun(1, func() {
 			v := j.Judge(t.Context(), client("203.0.113.9"), "", strings.NewReader(msg), int64(len(msg)))
