@@ -198,12 +198,12 @@ func (s *Source) Watch(ctx context.Context, every time.Duration) {
 			s.o.Log.Error("the new certificate can't be used, the old one stays", "error", err)
 			continue
 		}
-		s.o.Log.Info("certificate loaded", "file", s.o.CertFile, "not_after", s.expiry())
+		s.o.Log.Info("certificate loaded", "file", s.o.CertFile, "not_after", s.Expiry())
 	}
 }
 
-// expiry is when the certificate in use ends.
-func (s *Source) expiry() time.Time {
+// Expiry is when the certificate in use ends.
+func (s *Source) Expiry() time.Time {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.cert.Leaf.NotAfter

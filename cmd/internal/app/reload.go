@@ -134,6 +134,7 @@ func (a *App) apply(old, next *config.Config) error {
 	a.engine.SetConfig(replayConfig(next))
 	a.lists.SetConfig(listDomains(next))
 	a.certs.source.Store(source)
+	a.smtp.SetMinTLS(next.SMTP.MinTLS())
 	a.smtp.SetLimits(smtpLimits(next))
 	a.reloadAbuse(next)
 	a.smtp.SetPostmasterDomain(next.Domains[0].Name)

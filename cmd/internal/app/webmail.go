@@ -289,9 +289,13 @@ const openWait = 3 * time.Second
 
 // filesTLS takes the certificate from files, and reads them again when they change.
 func (a *App) filesTLS(c *config.Config) (*tls.Config, error) {
-	s, err := tlscert.New(tlscert.Options{CertFile: c.Webmail.TLSCert, KeyFile: c.Webmail.TLSKey, Dir: c.DataDir, Hostname: c.Webmail.Hostnames[0], Log: a.log})
+	cert, key := c.WebmailCert()
+	s, err := tlscert.New(tlscert.Options{CertFile: cert, KeyFile: key, Dir: c.DataDir, Hostname: c.Webmail.Hostnames[0], Log: a.log})
 	if err != nil {
 		return nil, admin.Errorf(admin.KindFailed, "mend tls_cert and tls_key in [webmail]", "no certificate for the webmail: %w", err)
+	}
+	if smtp, _ := c.SMTPCert(); smtp == cert { // read and watched already
+		return webhost.TLSFromFiles(a.certs.Get), nil
 	}
 	a.runWeb("webmail certificate", func(ctx context.Context) error {
 		s.Watch(ctx, certEvery)
@@ -304,13 +308,14 @@ func (a *App) filesTLS(c *config.Config) (*tls.Config, error) {
 func (a *App) acmeTLS(c *config.Config) (*tls.Config, error) {
 	var err error
 	a.web.acme, err = webhost.NewACME(webhost.ACMEOptions{
-		CA: c.Webmail.ACMECA, CARoot: c.Webmail.ACMECARoot, Email: c.Webmail.ACMEEmail, Names: c.Webmail.Hostnames,
+		CA: c.Webmail.ACMECA, CARoot: c.Webmail.ACMECARoot, Email: c.Webmail.ACMEEmail, Names: c.ACMENames(),
 		HTTPPort: portOf(a.web.redirect), TLSPort: portOf(a.web.listeners), Log: a.log,
 		Storage: webhost.NewStorage(filepath.Join(c.DataDir, "tls"), lateVault{a}, a.log),
 	})
 	if err != nil {
 		return nil, admin.Errorf(admin.KindUsage, "mend [webmail] acme_ca_root", "no certificates for the webmail: %w", err)
 	}
+	a.certs.acme.Store(a.web.acme)
 	a.life.add("certificates of the webmail", func(context.Context) error { a.web.acme.Stop(); return nil })
 	a.runWeb("certificates by ACME", func(ctx context.Context) error {
 		if _, err := a.keys.wait(ctx); err != nil {
@@ -358,7 +363,7 @@ func (a *App) webTrouble() string {
 		return "no webmail: " + err.Error()
 	}
 	if a.web.acme != nil {
-		if missing := a.web.acme.Missing(); len(missing) > 0 {
+		if missing := slices.DeleteFunc(a.web.acme.Missing(), func(name string) bool { return !slices.Contains(c.Webmail.Hostnames, name) }); len(missing) > 0 {
 			return fmt.Sprintf("the webmail has no certificate yet for %s: the CA has to reach port 80 or 443 of that name; the log says what it answered", strings.Join(missing, ", "))
 		}
 	}

@@ -194,7 +194,7 @@ func TestCertificatesByACME(t *testing.T) {
 		}
 		return int(ap.Port())
 	}
-	ca, root := pebble.Start(t, "mail.example.com. A 127.0.0.1\n", port(plain), port(secure))
+	ca, root := pebble.Start(t, "mail.example.com. A 127.0.0.1\nmx2.example.com. A 127.0.0.1\n", port(plain), port(secure))
 	dir := t.TempDir()
 	path := filepath.Join(dir, "restante.toml")
 	text := fmt.Sprintf("hostname = \"mx2.example.com\"\ndata_dir = %q\n[smtp]\nlisten = [\"127.0.0.1:0\"]\n[http]\nlisten = \"\"\n[webmail]\nlisten = [%q]\nredirect_listen = [%q]\n"+
@@ -223,13 +223,25 @@ func TestCertificatesByACME(t *testing.T) {
 	if cert := c.ConnectionState().PeerCertificates[0]; cert.VerifyHostname("mail.example.com") != nil || !strings.HasPrefix(cert.Issuer.CommonName, "Pebble") {
 		t.Errorf("%s by %s", cert.DNSNames, cert.Issuer)
 	}
+	// Port 25 shows what the CA has issued: for the hostname, and to who asks for another of its names, for that.
+	for asked, want := range map[string]string{"": "mx2.example.com", "mx2.example.com": "mx2.example.com", "mail.example.com": "mail.example.com", "other.example": "mx2.example.com"} {
+		var name, by string
+		until(t, "port 25 has the CA's certificate", func() bool {
+			var err error
+			name, by, err = startTLS(a.Addrs().SMTP[0], asked, 0)
+			return err == nil && strings.HasPrefix(by, "Pebble")
+		})
+		if name != want {
+			t.Errorf("asked for %q it shows %s by %s", asked, name, by)
+		}
+	}
 	v, err := a.vault()
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the key is in the store", func() bool {
+	until(t, "the keys are in the store", func() bool {
 		names, err := v.Names(t.Context(), "tls/certificates/")
-		return err == nil && len(names) == 3
+		return err == nil && len(names) == 6
 	})
 }
 

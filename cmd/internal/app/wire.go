@@ -23,7 +23,6 @@ import (
 	"restante/relay/replay"
 	"restante/relay/smtpc"
 	"restante/relay/smtpd"
-	"restante/relay/tlscert"
 	"restante/spool"
 	"restante/spool/blob"
 	"restante/spool/blob/open"
@@ -82,12 +81,12 @@ func spoolLimits(c *config.Config) spool.Limits {
 func (a *App) startOutward(context.Context) error {
 	c := a.cfg.Load()
 	var err error
-	a.resolver, err = dns.New(dns.Options{Servers: c.DNS.Servers, Timeout: c.DNS.Timeout.Std(), Log: a.log})
+	a.resolver, err = dns.New(dns.Options{Servers: c.DNS.Servers, Timeout: c.DNS.Timeout.Std(), TrustAD: c.DNS.Trusts(), Log: a.log})
 	if err != nil {
 		return admin.Errorf(admin.KindFailed, "write [dns] servers, for example servers = [\"9.9.9.9\"]", "no resolver: %w", err)
 	}
 	a.dialer = &smtpc.Dialer{
-		Hostname: c.Hostname, Self: a.self, Resolver: a.resolver.Lasting(), Log: a.log,
+		Hostname: c.Hostname, Self: a.self, Resolver: a.resolver.Lasting(), DANE: a.resolver, Log: a.log,
 		ConnectTimeout: c.Primary.ConnectTimeout.Std(), BannerTimeout: c.Primary.ConnectTimeout.Std(),
 		CommandTimeout: c.Primary.CommandTimeout.Std(), DataTimeout: c.Primary.DataTimeout.Std(),
 	}
@@ -158,13 +157,13 @@ func (a *App) startRelay(context.Context) error {
 }
 
 func (a *App) makeSMTP(c *config.Config) error {
-	a.certs = &certificates{}
+	a.certs = &certificates{hostname: c.Hostname}
 	if err := a.certs.use(a, c); err != nil {
 		return err
 	}
 	var err error
 	a.smtp, err = smtpd.New(a.guarded(smtpd.Options{
-		Hostname: c.Hostname, Self: a.self, Handler: a.pass, Limits: smtpLimits(c), Offers: a.pass.Offers(), Certificates: a.certs,
+		Hostname: c.Hostname, Self: a.self, Handler: a.pass, Limits: smtpLimits(c), Offers: a.pass.Offers(), Certificates: a.certs, MinTLS: c.SMTP.MinTLS(),
 		PostmasterDomain: c.Domains[0].Name, TempDir: filepath.Join(c.DataDir, "tmp"), Resolver: names{a.resolver}, Log: a.log, Metrics: smtpd.NewMetrics(a.reg),
 	}, c))
 	return err
@@ -176,10 +175,6 @@ type names struct{ r *dns.Resolver }
 // LookupAddr implements smtpd.Resolver.
 func (n names) LookupAddr(ctx context.Context, ip netip.Addr) (string, error) {
 	return n.r.VerifiedName(ctx, ip)
-}
-
-func tlsOptions(c *config.Config) tlscert.Options {
-	return tlscert.Options{CertFile: c.SMTP.TLSCert, KeyFile: c.SMTP.TLSKey, Dir: c.DataDir, Hostname: c.Hostname}
 }
 
 func smtpLimits(c *config.Config) smtpd.Limits {

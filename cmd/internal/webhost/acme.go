@@ -43,7 +43,10 @@ func NewACME(o ACMEOptions) (*ACME, error) {
 	a.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return a.config, nil }, Logger: log,
 	})
-	a.config = certmagic.New(a.cache, certmagic.Config{Storage: o.Storage, Logger: log, DefaultServerName: o.Names[0]})
+	a.config = certmagic.New(a.cache, certmagic.Config{
+		Storage: o.Storage, Logger: log, DefaultServerName: o.Names[0],
+		ReusePrivateKeys: true, // a TLSA record 3 1 1 names the key, and outlives renewals with it
+	})
 	issuer := certmagic.ACMEIssuer{
 		CA: o.CA, TestCA: o.CA, Email: o.Email, Agreed: true, Logger: log, // asking the same CA twice is for those who have another to try with
 		AltHTTPPort: o.HTTPPort, AltTLSALPNPort: o.TLSPort, DisableHTTPChallenge: o.HTTPPort == 0, DisableTLSALPNChallenge: o.TLSPort == 0,
@@ -89,6 +92,20 @@ func (a *ACME) Missing() []string {
 		}
 	}
 	return list
+}
+
+// Certificate returns the certificate for a name, nil when there is none that holds.
+func (a *ACME) Certificate(name string) *tls.Certificate {
+	var best *certmagic.Certificate
+	for _, c := range a.cache.AllMatchingCertificates(name) {
+		if !c.Expired() && (best == nil || c.Leaf.NotAfter.After(best.Leaf.NotAfter)) {
+			best = &c
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	return &best.Certificate
 }
 
 // Stop ends the renewals.
