@@ -47,7 +47,7 @@ the output with "-". A file that is there already is left alone, unless --force 
 			if c.common.json {
 				return c.printJSON(map[string]string{"file": path})
 			}
-			fmt.Fprintf(c.Out, "wrote %s\nnext: set hostname, [[domain]] name and primary in it, then\n  restante config check -c %s\n  restante serve -c %s\n", path, path, path)
+			fmt.Fprintf(c.Out, "wrote %s\nnext: set hostname, [[domain]] name and primary in it, then\n  restante config check -c %s\n  restante setup -c %s\n  restante serve -c %s\n", path, path, path, path)
 			return nil
 		},
 	}
