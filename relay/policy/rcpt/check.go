@@ -139,7 +139,7 @@ func (one *domain) refused(local string, now time.Time) bool {
 type standing struct {
 	complete bool
 	why      string    // why they aren't
-	at       time.Time // of the newest full list; of the one in the configuration, now
+	at       time.Time // of the newest full list that was taken in
 	doubt    string    // why nobody may be refused by them all the same, "" if they may
 }
 
@@ -189,9 +189,9 @@ func (one *domain) ownStanding(now time.Time) standing {
 			s.at = l.at
 		}
 	}
-	if one.counts[0] > 0 {
+	configured := one.counts[0] > 0 // the admin's word, as long as it stands there
+	if configured {
 		full++
-		s.at = now
 	}
 	switch {
 	case missing != "":
@@ -201,7 +201,7 @@ func (one *domain) ownStanding(now time.Time) standing {
 	default:
 		s.complete = true
 	}
-	if age := now.Sub(s.at); full > 0 && age > one.MaxAge {
+	if age := now.Sub(s.at); full > 0 && !configured && age > one.MaxAge {
 		s.doubt = fmt.Sprintf("the newest list is %s old", age.Round(time.Minute))
 	}
 	for name, err := range one.failed {

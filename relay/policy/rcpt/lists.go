@@ -467,13 +467,14 @@ func (one *domain) sourceStates(now time.Time) []SourceState {
 		}
 	}
 	slices.Sort(names)
+	newest := one.ownStanding(now).at
 	out := make([]SourceState, 0, len(names))
 	for _, s := range names {
 		state := SourceState{Name: s, Count: one.count(s), At: one.lists[s].at}
-		if s == SourceConfig {
-			state.At = now
-		}
 		state.Stale = !state.At.IsZero() && now.Sub(state.At) > one.MaxAge
+		if s == SourceImport && newest.After(state.At) {
+			state.Stale = false // what was once imported beside a list that is synced needs no new one
+		}
 		if err := one.failed[s]; err != nil {
 			state.Err = err.Error()
 		}

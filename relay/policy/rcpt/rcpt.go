@@ -183,7 +183,7 @@ type Freshness struct {
 	Complete bool          `json:"complete"`           // every list that the domain is to have was taken in
 	Why      string        `json:"why,omitempty"`      // it is not complete, or is stale
 	Known    int           `json:"known"`              // addresses that exist, of all sources
-	At       time.Time     `json:"at,omitzero"`        // of the newest full list; zero when there is none
+	At       time.Time     `json:"at,omitzero"`        // of the newest full list; zero when there is none but in the configuration
 	Stale    bool          `json:"stale"`              // that is longer ago than MaxAge, or a source fails: nobody is refused
 	CatchAll bool          `json:"catch_all"`          // any address exists, or the primary takes any
 	Sources  []SourceState `json:"sources"`            // by name
@@ -195,7 +195,7 @@ type Freshness struct {
 type SourceState struct {
 	Name  string    `json:"name"`
 	Count int       `json:"count"`           // addresses known from it
-	At    time.Time `json:"at,omitzero"`     // when its last full list was taken in; zero: never
+	At    time.Time `json:"at,omitzero"`     // when its last full list was taken in; zero: never, or it is in the configuration
 	Err   string    `json:"error,omitempty"` // why the last sync failed, "" if it didn't
 	Stale bool      `json:"stale,omitempty"` // older than MaxAge
 }
