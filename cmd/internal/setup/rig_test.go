@@ -215,13 +215,11 @@ func (a *authority) issue(t *testing.T, name string, until time.Time) *tls.Certi
 	if err != nil {
 		t.Fatal(err)
 	}
-	parent, signer := a.cert, a.key
 	name, self := strings.CutPrefix(name, "self ")
 	c := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
 		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: until}
-	if !self {
-		parent, signer = a.cert, a.key
-	} else {
+	parent, signer := a.cert, a.key
+	if self {
 		parent, signer = c, key
 	}
 	der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), signer)
