@@ -13,7 +13,6 @@ import (
 
 // quarantined tells people of a message that waits for their release. It must not block.
 func (a *App) quarantined(domains []string, e *spool.Entry) {
-	a.log.Info("in quarantine", "id", e.ID, "domains", domains, "reason", e.Quarantine)
 	for _, d := range domains {
 		if !a.watch.mayTell(about{d, notify.Quarantined}, time.Now()) {
 			continue

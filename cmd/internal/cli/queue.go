@@ -305,6 +305,25 @@ func atBorder(v map[string]string) string {
 	return map[string]string{"mark": "marked", "quarantine": "quarantined"}[action] + ": " + why
 }
 
+// filters says what content filters found in a message.
+func filters(v map[string]string) string {
+	var parts []string
+	for _, f := range []struct{ name, detail, more string }{{"rspamd", "rspamd.score", "rspamd.tests"}, {"clamd", "clamd.virus", ""}} {
+		if v[f.name] == "" {
+			continue
+		}
+		part := f.name + " " + v[f.name]
+		if d := v[f.detail]; d != "" {
+			part += ", " + d
+		}
+		if m := v[f.more]; m != "" {
+			part += " (" + m + ")"
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, "; ")
+}
+
 func (e *Env) printView(v *index.View) {
 	now := time.Now()
 	if m := v.Entry; m != nil {
@@ -334,7 +353,10 @@ func (e *Env) printView(v *index.View) {
 		row("client", client)
 		row("sender is", verdicts(m.Verdicts))
 		row("at the border", atBorder(m.Verdicts))
-		row("kept because", admin.Brief(m.Reason))
+		row("filters say", filters(m.Verdicts))
+		if m.Reason != m.Quarantine {
+			row("kept because", admin.Brief(m.Reason))
+		}
 		row("in quarantine", quarantine(v))
 		row("sha256", m.SHA256)
 		row("in", fmt.Sprintf("%s batch %d", v.Location.Stream, v.Location.Seq))

@@ -25,6 +25,7 @@ func TestMain(m *testing.M) {
 //
 //	ports A B C            sets the variables to addresses of 127.0.0.1 that are free
 //	send ADDR N FROM TO..  sends N messages, each of which has to be answered 250
+//	send ADDR FILE FROM TO..  sends the message in a file, likewise
 //	refused ADDR CODE FROM TO   sends one that has to be answered with that code
 //	poll REGEXP CMD...     runs the command until its output matches, for 15 s at most
 //	exits CODE CMD...      runs the command, which has to end with that exit code
@@ -59,7 +60,10 @@ func message(i int) []byte {
 
 func send(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[1])
-	ts.Check(err)
+	if err != nil {
+		ts.Check(mail(args[0], args[2], args[3:], []byte(ts.ReadFile(args[1]))))
+		return
+	}
 	for i := range n {
 		if err := mail(args[0], args[2], args[3:], message(i)); err != nil {
 			ts.Fatalf("message %d: %v", i, err)
