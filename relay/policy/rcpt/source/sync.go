@@ -272,10 +272,10 @@ func (s *Sync) read(ctx context.Context, j *job, by string, o rcpt.ReplaceOption
 	if ctx.Err() != nil {
 		return out // we were stopped: nothing is wrong with the list
 	}
-	if !errors.Is(out.Err, errKept) { // what could be read isn't read again before it changes
-		j.seen = id
-	}
 	if !o.DryRun {
+		if !errors.Is(out.Err, errKept) { // what could be read isn't read again before it changes
+			j.seen = id
+		}
 		s.tell(j, &out)
 		s.o.Metrics.read(j.domain, j.source, out.Err, time.Since(start))
 	}
