@@ -21,7 +21,7 @@ import (
 
 func newSetup(c *command) *cobra.Command {
 	var hostname string
-	var primary []string
+	var primary, resolvers []string
 	cmd := &cobra.Command{
 		Use:   "setup [domain...]",
 		Short: "Check what the world has to know, and print what to publish",
@@ -41,11 +41,20 @@ configured are looked at. Exit code 4 when a row says warn or FAIL.`,
 			if err != nil {
 				return err
 			}
+			if len(resolvers) > 0 {
+				servers.Servers = resolvers
+			}
 			resolver, err := dns.New(servers)
 			if err != nil {
-				return admin.Errorf(admin.KindUsage, `write [dns] servers, for example servers = ["9.9.9.9"]`, "no resolver: %w", err)
+				return admin.Errorf(admin.KindUsage, `write addresses: --resolver 9.9.9.9, or [dns] servers`, "no resolver: %w", err)
+			}
+			if c.Terminal {
+				fmt.Fprint(c.Err, "asking DNS, ports and servers ...")
 			}
 			report := setup.Run(cmd.Context(), setup.System(resolver), node)
+			if c.Terminal {
+				fmt.Fprint(c.Err, "\r\x1b[K")
+			}
 			if err := cmd.Context().Err(); err != nil {
 				return err
 			}
@@ -61,6 +70,7 @@ configured are looked at. Exit code 4 when a row says warn or FAIL.`,
 		},
 	}
 	cmd.Flags().StringVar(&hostname, "hostname", "", "the name that this machine has, or will have, in DNS")
+	cmd.Flags().StringSliceVar(&resolvers, "resolver", nil, "resolver to ask instead, address or address:port: one outside sees what strangers see")
 	cmd.Flags().StringSliceVar(&primary, "primary", nil, `the domain's mail server, host or host:port (default: as configured, else "mx")`)
 	return cmd
 }

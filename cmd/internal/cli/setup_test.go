@@ -173,6 +173,13 @@ func TestSetupSaysWhatIsMissing(t *testing.T) {
 			t.Errorf("%v: exit code %d, %s", tc.args, code, text)
 		}
 	}
+	if code, _, text := runSetup(t, "-c", file, "--resolver", "nobody"); code != exitUsage || !strings.Contains(text, "--resolver 9.9.9.9") {
+		t.Errorf("exit code %d, %s", code, text)
+	}
+	other := dnstest.Start(t, "example.com. MX 7 elsewhere.example.\nelsewhere.example. A 127.0.0.9\n").Addr()
+	if _, report, text := runSetup(t, "-c", file, "--resolver", other); !strings.Contains(findRow(report, "MX"), "7 elsewhere.example") {
+		t.Error(text)
+	}
 	code, report, text := runSetup(t, "-c", file, "other.example", "--primary", "127.0.0.9:9", "--hostname", "MX9.example.net.")
 	if code != exitAttention || report.Hostname != "mx9.example.net" || !strings.Contains(findRow(report, "primary"), "127.0.0.9:9") {
 		t.Errorf("exit code %d\n%s", code, text)

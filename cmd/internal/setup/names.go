@@ -100,7 +100,8 @@ func (s *run) placed(row *Row, list []netip.Addr) {
 		switch {
 		case !public(a):
 			row.Result, row.Found = Fail, fmt.Sprintf("%s is %s, which nobody can reach from outside", s.node.Hostname, a)
-			row.Mend, row.Records = "publish this machine's public address", instead(s.addressRecords(s.node.Hostname)...)
+			row.Mend = "publish this machine's public address; where only your own resolver says that, ask another: --resolver 9.9.9.9"
+			row.Records = instead(s.addressRecords(s.node.Hostname)...)
 			return
 		case slices.Contains(have, a):
 		case slices.ContainsFunc(have, func(b netip.Addr) bool { return a.Is4() == b.Is4() }):

@@ -211,7 +211,7 @@ type Resolver interface {
 
 // Limits of a run.
 const (
-	checkTimeout = 20 * time.Second // for one check
+	checkTimeout = 40 * time.Second // for one check: four addresses that are silent, then the other ports
 	dialTimeout  = 8 * time.Second  // for one connection
 	atOnce       = 16               // checks at a time
 )

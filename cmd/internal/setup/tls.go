@@ -167,6 +167,7 @@ func (s *run) tlsa(ctx context.Context) []Row {
 
 // noTLSA: whoever can redirect connections could bring mail to us that DANE would have kept from the others.
 func (s *run) noTLSA(ctx context.Context, row *Row, publish []Record) {
+	unsigned := ""
 	for _, d := range s.node.Domains {
 		e, err := s.exchangers(ctx, d.Name)
 		if err != nil {
@@ -174,7 +175,11 @@ func (s *run) noTLSA(ctx context.Context, row *Row, publish []Record) {
 		}
 		for _, m := range e.others {
 			got, secure, err := s.DNS.LookupTLSA(ctx, tlsaName(trim(m.Host)))
-			if err != nil || len(got) == 0 || !secure {
+			if err != nil || len(got) == 0 {
+				continue
+			}
+			if !secure {
+				unsigned = trim(m.Host)
 				continue
 			}
 			row.Result, row.Found = Warn, fmt.Sprintf("none, while %s has one: who blocks the way there can have mail sent here unverified", trim(m.Host))
@@ -182,7 +187,12 @@ func (s *run) noTLSA(ctx context.Context, row *Row, publish []Record) {
 			return
 		}
 	}
-	row.Found = "none, and none of the other mail servers has one that is signed"
+	if unsigned != "" {
+		row.Result, row.Found = Note, fmt.Sprintf("none, while %s has one; the resolver doesn't say that it is signed by DNSSEC, without which it counts for nothing", unsigned)
+		row.Mend, row.Records = "if its zone is signed (delv "+tlsaName(unsigned)+" TLSA), publish ours too", publish
+		return
+	}
+	row.Found = "none, and none of the other mail servers has one"
 }
 
 // fits reports that a certificate of the chain is the one that a record names (RFC 6698 2.1). Usage 3 is about the first alone.
