@@ -50,12 +50,17 @@ const (
 
 // disk: there is room.
 func (s *run) disk(context.Context) []Row {
-	rows := []Row{s.room("disk", s.node.DataDir)}
+	var rows []Row
+	if s.node.DataDir != "" { // a node that was started by flags says nothing of it
+		rows = append(rows, s.room("disk", s.node.DataDir))
+	}
 	u, err := url.Parse(s.node.Store.URL)
 	row := Row{Check: "store", Result: OK, Found: s.node.Store.URL}
 	switch st := s.node.Store; {
 	case st.State != "" && st.State != "ok":
 		row.Result, row.Found, row.Mend = Fail, st.URL+" is "+st.State+": "+brief(fmt.Errorf("%s", cmp.Or(st.Error, "no reason is known"))), "restante store check"
+	case st.State == "ok" && st.Total > 0:
+		row.Found = fmt.Sprintf("%s, %s free of %s", st.URL, spool.Octets(st.Free), spool.Octets(st.Total))
 	case st.State == "ok":
 	case err == nil && u.Scheme == "file":
 		if same(s.node.DataDir, u.Path) {

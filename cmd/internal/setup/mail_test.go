@@ -87,6 +87,7 @@ func TestMachine(t *testing.T) {
 		{name: "no room", change: space(1e8, 1e11, nil), check: "disk", result: Fail, mend: "452"},
 		{name: "little room", change: space(15e9, 1e11, nil), check: "disk", result: Warn},
 		{name: "room unknown", change: space(0, 0, errors.New("no")), check: "disk", result: Note},
+		{name: "store", change: func(r *rig) { r.node.DataDir, r.node.Store.Free, r.node.Store.Total = "", 5e9, 9e9 }, check: "store", result: OK, found: "file:///spool, 5.0 GB free of 9.0 GB"},
 		{name: "store fails", change: func(r *rig) { r.node.Store.State, r.node.Store.Error = "failing", "no route" }, check: "store", result: Fail, found: "no route"},
 		{name: "bucket, no node", change: func(r *rig) { r.node.Store = Store{URL: "s3://b/p"} }, check: "store", result: Note, mend: "restante store check \"s3://b/p\""},
 		{name: "webmail off", check: "webmail", result: Note, found: "off"},
