@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
 	"restante/dns"
 	"restante/dns/dnstest"
 	"restante/relay/health"
@@ -33,19 +36,20 @@ type front struct {
 	addr   string
 	client atomic.Pointer[net.TCPAddr] // that the next session seems to come from
 	log    logged
+	reg    *prometheus.Registry
 }
 
 // newFront makes one; change may set more of the border's options.
 func newFront(t testing.TB, zone string, change func(*policy.Options)) *front {
 	t.Helper()
-	f := &front{t: t, dns: dnstest.New(t, zone)}
+	f := &front{t: t, dns: dnstest.New(t, zone), reg: prometheus.NewRegistry()}
 	resolver, err := dns.New(dns.Options{Servers: []string{"192.0.2.53"}, Exchange: f.dns.Exchange})
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := policy.Options{
 		Auth:       msgauth.New(msgauth.Options{Resolver: resolver, AuthservID: "mx2.test", Timeout: 2 * time.Second}),
-		AuthservID: "mx2.test", Log: f.log.logger(),
+		AuthservID: "mx2.test", Log: f.log.logger(), Metrics: policy.NewMetrics(f.reg),
 	}
 	if change != nil {
 		change(&o)
@@ -53,7 +57,7 @@ func newFront(t testing.TB, zone string, change func(*policy.Options)) *front {
 	f.border = policy.New(o)
 	f.rig = newRig(t, func(o *Options) { o.Border = f.border })
 	f.prim.set(domA, health.Down, true)
-	server, err := smtpd.New(smtpd.Options{Hostname: "mx2.test", Handler: f.Handler, TempDir: t.TempDir(), Offers: smtpd.Offers{SMTPUTF8: true}})
+	server, err := smtpd.New(smtpd.Options{Hostname: "mx2.test", Handler: f.Handler, TempDir: t.TempDir(), Log: f.log.logger(), Offers: smtpd.Offers{SMTPUTF8: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,6 +205,26 @@ func verdicts(e spool.Entry, keys ...string) string {
 	return strings.Join(out, " ")
 }
 
+// count is the value of a metric with these label values, in the order of the labels' names.
+func (f *front) count(name string, values ...string) float64 {
+	f.t.Helper()
+	families, err := f.reg.Gather()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, fam := range families {
+		if fam.GetName() != name {
+			continue
+		}
+		for _, m := range fam.GetMetric() {
+			if slices.EqualFunc(m.GetLabel(), values, func(l *dto.LabelPair, v string) bool { return l.GetValue() == v }) {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
+}
+
 // logged keeps the lines of a log.
 type logged struct {
 	mu    sync.Mutex
@@ -216,14 +240,22 @@ func (l *logged) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// last is the last line, and the log is empty then.
-func (l *logged) last() string {
+// wait returns the next line that has all the words, and is empty then: smtpd writes of a message when the sender has its reply.
+func (l *logged) wait(t testing.TB, words ...string) {
+	t.Helper()
+	for range 400 {
+		l.mu.Lock()
+		for _, line := range l.lines {
+			if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+				l.lines = nil
+				l.mu.Unlock()
+				return
+			}
+		}
+		l.mu.Unlock()
+		time.Sleep(5 * time.Millisecond)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.lines) == 0 {
-		return ""
-	}
-	line := l.lines[len(l.lines)-1]
-	l.lines = nil
-	return line
+	t.Errorf("the log has no line with %q:\n%s", words, strings.Join(l.lines, ""))
 }

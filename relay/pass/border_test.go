@@ -12,6 +12,7 @@ import (
 	"restante/dns/dnstest"
 	"restante/relay/policy"
 	"restante/relay/policy/dnsbl"
+	"restante/relay/policy/rcpt"
 	"restante/relay/policy/scan"
 	"restante/relay/reply"
 )
@@ -139,23 +140,21 @@ func TestDomainsDecide(t *testing.T) {
 			for _, domain := range []string{domA, domB} { // kept, passed
 				t.Run(c.name+" "+string(action)+" "+domain, func(t *testing.T) {
 					f.t = t
-					f.log.last()
 					kept, passed := f.counts()
+					refused, took := f.count("restante_border_refusals_total", domain, c.reason, c.stage), f.count("restante_border_taken_total", string(action), c.reason)
 					d := with(func(d *policy.Domain) { d.Name, *c.key(d) = domain, action })
 					f.border.SetConfig([]policy.Domain{d})
 					got := f.submit(sent{client: c.client, helo: c.helo, from: c.from, rcpts: []string{"info@" + domain}, msg: c.msg})
 					keptNow, passedNow := f.counts()
 					if action == policy.Reject {
-						line := f.log.last()
 						if !strings.HasPrefix(got, c.code) || keptNow != kept || passedNow != passed {
 							t.Fatalf("%s, want %s; kept %d, passed %d", got, c.code, keptNow-kept, passedNow-passed)
 						}
 						session := got[strings.LastIndexByte(got, '(')+1 : len(got)-1]
-						for _, want := range []string{"msg=\"refused at the border\"", "session=" + session, "stage=" + c.stage, "reason=" + c.reason, "domain=" + domain} {
-							if !strings.Contains(line, want) {
-								t.Errorf("the log has %q, want %s", line, want)
-							}
+						if now := f.count("restante_border_refusals_total", domain, c.reason, c.stage); now != refused+1 {
+							t.Errorf("counted %v refusals", now-refused)
 						}
+						f.log.wait(t, "session="+session, "refused", "cause=\""+c.reason+": ", c.code)
 						return
 					}
 					if !strings.HasPrefix(got, "250") || keptNow+passedNow != kept+passed+1 {
@@ -163,6 +162,9 @@ func TestDomainsDecide(t *testing.T) {
 					}
 					if wantKept := domain == domA || action == policy.Quarantine; wantKept != (keptNow == kept+1) {
 						t.Fatalf("kept %d, passed %d", keptNow-kept, passedNow-passed)
+					}
+					if now := f.count("restante_border_taken_total", string(action), c.reason); (now == took+1) != (action != policy.Ignore) {
+						t.Errorf("counted %v taken", now-took)
 					}
 					f.taken(action, c.reason, keptNow > kept)
 				})
@@ -317,9 +319,10 @@ func TestFilters(t *testing.T) {
 			}
 			keptNow, passedNow := f.counts()
 			if c.reply != "250" {
-				if keptNow+passedNow != kept+passed || !strings.Contains(f.log.last(), "stage=message") {
+				if keptNow+passedNow != kept+passed {
 					t.Errorf("%s: kept or passed", c.subject)
 				}
+				f.log.wait(t, "session="+got[strings.LastIndexByte(got, '(')+1:len(got)-1], "msg=refused", c.reply)
 				continue
 			}
 			if (c.quarantine != "" || domain == domA) != (keptNow == kept+1) {
@@ -362,5 +365,34 @@ func TestSlowDNS(t *testing.T) {
 	e, _ := f.entry()
 	if got := verdicts(e, "spf", "dkim", "dmarc"); got != "dkim=temperror dmarc=temperror spf=temperror" || !strings.HasPrefix(e.Verdicts["policy"], "mark: ") {
 		t.Errorf("%v", e.Verdicts)
+	}
+}
+
+// TestHarvestAsksNothing: who tries addresses that don't exist makes us ask DNS nothing about the sender it names, unless a
+// domain wants to refuse for it.
+func TestHarvestAsksNothing(t *testing.T) {
+	f := newFront(t, dmarcZone, nil)
+	known, err := rcpt.New(rcpt.Options{Domains: []rcpt.Domain{{Name: domA, List: []string{"info"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Handler.o.Recipients = known
+	c := f.dial("203.0.113.9", "mail.test")
+	c.do("MAIL FROM:<x@sender.test>")
+	for _, a := range []string{"a@a.example", "b@a.example", "x@elsewhere.example"} {
+		if got := c.do("RCPT TO:<" + a + ">"); got[0] == '2' {
+			t.Error(got)
+		}
+	}
+	if n := f.dns.Asked("sender.test"); n != 0 {
+		t.Errorf("asked %d times", n)
+	}
+	if got := c.do("RCPT TO:<info@a.example>"); got[0] != '2' {
+		t.Error(got)
+	}
+	c.do("DATA")
+	c.do("From: x@sender.test\r\n\r\nx\r\n.")
+	if n := f.dns.Asked("sender.test"); n == 0 {
+		t.Error("not asked")
 	}
 }

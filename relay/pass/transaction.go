@@ -112,6 +112,7 @@ func (t *transaction) accept(r recipient, w way) {
 		t.fixed, t.way, t.domain = true, w, r.Domain
 	}
 	t.rcpts = append(t.rcpts, r)
+	t.visit.Accepted()
 }
 
 // passRcpt asks the primary about a recipient.

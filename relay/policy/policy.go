@@ -16,6 +16,7 @@ package policy
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -89,8 +90,7 @@ type Visit struct {
 	check   *msgauth.Check // nil without Options.Auth
 }
 
-// Open is asked at MAIL. A reply that is neither zero nor positive refuses the transaction. Nothing is asked of anybody
-// yet: most of those who try addresses get no further than a recipient that doesn't exist.
+// Open is asked at MAIL. A reply that is neither zero nor positive refuses the transaction. Nothing is asked of DNS yet.
 func (b *Border) Open(_ context.Context, c *smtpd.Client, m smtpd.Mail) (*Visit, reply.Reply) {
 	if b == nil {
 		return nil, reply.Reply{}
@@ -108,25 +108,30 @@ func (v *Visit) Rcpt(ctx context.Context, a mailaddr.Address) reply.Reply {
 	if v == nil {
 		return reply.Reply{}
 	}
-	if v.check != nil {
-		v.check.Start() // it is known by the time the message is here, or sooner
-	}
 	if reachable(a) {
 		return reply.Reply{}
 	}
 	d := v.domain(a.Domain)
 	if d.Listed == Reject {
 		if f, ok := listed(d, v.look(ctx)); ok {
-			return v.refuse("rcpt", d.Name, "", a.String(), f)
+			return v.refuse("rcpt", d.Name, f)
 		}
 	}
 	if d.SPFFail == Reject && v.check != nil {
 		path, helo := v.check.Sender(ctx)
 		if f, ok := spf(d, path, helo, v.client.Addr); ok && f.action == Reject {
-			return v.refuse("rcpt", d.Name, "", a.String(), f)
+			return v.refuse("rcpt", d.Name, f)
 		}
 	}
 	return reply.Reply{}
+}
+
+// Accepted is told of each recipient that was accepted: a message may follow, and what DNS has to say of its sender is
+// asked meanwhile. Who only tries addresses costs no questions.
+func (v *Visit) Accepted() {
+	if v != nil && v.check != nil {
+		v.check.Start()
+	}
 }
 
 // reachable reports an address that takes mail from clients which are refused otherwise: see the package comment.
@@ -228,7 +233,7 @@ func (v *Visit) decide(j *Judgement, domain, id string, found []finding) {
 	for _, f := range found {
 		switch {
 		case f.action == Reject:
-			j.Reply = v.refuse("message", domain, id, "", f)
+			j.Reply = v.refuse("message", domain, f)
 			return
 		case f.action != Ignore:
 			texts = append(texts, f.text)
@@ -250,7 +255,11 @@ func (v *Visit) decide(j *Judgement, domain, id string, found []finding) {
 	if action == Quarantine {
 		j.Quarantine = why
 	}
-	v.b.o.Log.Info("taken at the border", "session", v.client.Session, "id", id, "domain", domain, "action", string(action), "reason", why)
+	level := slog.LevelDebug
+	if action == Quarantine {
+		level = slog.LevelInfo
+	}
+	v.b.o.Log.Log(context.Background(), level, "taken at the border", "session", v.client.Session, "id", id, "domain", domain, "action", string(action), "reason", why)
 }
 
 func set(m map[string]string, key, value string) map[string]string {
@@ -261,23 +270,14 @@ func set(m map[string]string, key, value string) map[string]string {
 	return m
 }
 
-// refuse counts, logs and words a refusal. rcpt and id are "" where there is none.
-func (v *Visit) refuse(stage, domain, id, rcpt string, f finding) reply.Reply {
-	r := v.client.Refuse(f.reply.Code, f.reply.Enhanced, "%s", f.reply.Text).With(f.reply.Cause)
+// refuse counts and words a refusal. Its cause, which smtpd writes into the log beside the reply, begins with the reason.
+func (v *Visit) refuse(stage, domain string, f finding) reply.Reply {
 	v.b.o.Metrics.refused(stage, f.reason, domain)
-	attrs := []any{"session", v.client.Session, "stage", stage, "reason", f.reason, "domain", domain, "client", v.client.Addr,
-		"from", spool.Printable(v.mail.From.String()), "reply", spool.Printable(r.String()), "why", spool.Printable(f.text)}
-	if rcpt != "" {
-		attrs = append(attrs, "rcpt", spool.Printable(rcpt))
+	cause := fmt.Errorf("%s: %s", f.reason, spool.Printable(f.text))
+	if f.reply.Cause != nil {
+		cause = fmt.Errorf("%w: %w", cause, f.reply.Cause)
 	}
-	if id != "" {
-		attrs = append(attrs, "id", id)
-	}
-	if r.Cause != nil {
-		attrs = append(attrs, "error", r.Cause)
-	}
-	v.b.o.Log.Info("refused at the border", attrs...)
-	return r
+	return v.client.Refuse(f.reply.Code, f.reply.Enhanced, "%s", f.reply.Text).With(cause)
 }
 
 // Close ends the visit: at the transaction's end.
