@@ -182,13 +182,16 @@ func (s *Server) names(t *words.Words, p place, people []mailbox.Person) string 
 	return strings.Join(out, ", ")
 }
 
-// listWarning says in a list that a sender isn't verified: when something was judged and nothing passed, or the sender's
+// listWarning says in a list what content filters found, or that a sender isn't verified: when something was judged and nothing passed, or the sender's
 // domain disowns it. What exactly is wrong is told where the message is read.
 func (s *Server) listWarning(t *words.Words, it *mailbox.Item) string {
 	if it.Kind != spool.Held || len(it.Verdicts) == 0 {
 		return ""
 	}
 	v := it.Verdicts
+	if found := v["content"]; found == "spam" || found == "virus" {
+		return t.T("read.verdict.found." + found)
+	}
 	if v["dmarc"] == "pass" || v["dmarc"] != "fail" && (v["dkim"] == "pass" || v["spf"] == "pass") {
 		return ""
 	}

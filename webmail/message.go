@@ -166,6 +166,7 @@ func (s *Server) opened(ctx context.Context, r *http.Request, name string, m *so
 	}
 	if m.inner == "" && m.item.Folder == mailbox.Inbox {
 		out.Verdict, out.Careful = verdictOf(t, m, out)
+		out.Careful = append(contentWarning(t, m.item.Verdicts), out.Careful...)
 	}
 	if err := s.body(ctx, r, m, out); err != nil {
 		return nil, err

@@ -53,6 +53,17 @@ func verdictOf(t *words.Words, m *source, o *opened) (_ *verdictView, careful []
 	return out, careful
 }
 
+// contentWarning says what content filters found in a message that was taken all the same.
+func contentWarning(t *words.Words, verdicts map[string]string) []string {
+	switch verdicts["content"] {
+	case "virus":
+		return []string{t.T("read.verdict.content.virus", "name", verdicts["clamd.virus"])}
+	case "spam":
+		return []string{t.T("read.verdict.content.spam")}
+	}
+	return nil
+}
+
 // grave are the reasons that make a sender suspicious by themselves.
 func grave(reason string) bool {
 	return slices.Contains([]string{render.ReasonName, render.ReasonMixed, render.ReasonLookalike, render.ReasonBidi, render.ReasonInvisible, render.ReasonReplyTo, render.ReasonManySenders, render.ReasonDMARCFail}, reason)

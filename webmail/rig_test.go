@@ -217,6 +217,7 @@ type held struct {
 	rcpts     []string
 	at        time.Time
 	verdicts  map[string]string
+	why       string // it is in quarantine
 }
 
 // deliver keeps messages and waits until the store has folded them. It returns their ids.
@@ -227,7 +228,7 @@ func (r *rig) deliver(all ...held) []string {
 	var ids []string
 	for _, h := range all {
 		raw := []byte(strings.ReplaceAll(strings.ReplaceAll(h.raw, "\r\n", "\n"), "\n", "\r\n"))
-		e := &spool.Entry{ID: spool.NewID(), Kind: spool.Held, Received: h.at, From: h.from, Verdicts: h.verdicts, Reason: "down"}
+		e := &spool.Entry{ID: spool.NewID(), Kind: spool.Held, Received: h.at, From: h.from, Verdicts: h.verdicts, Reason: "down", Quarantine: h.why}
 		if e.Received.IsZero() {
 			e.Received = time.Now()
 		}

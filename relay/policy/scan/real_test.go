@@ -51,7 +51,7 @@ func TestRspamd(t *testing.T) {
 	}
 	r := s.Scan(context.Background(), message("spam-mark", "Buy"))
 	want := "X-Spam-Flag: YES\r\nX-Restante-Scan: mx2.example.net; rspamd=add-header score=7.50/15.00\r\n\ttests=TEST_MARK, TEST_MORE\r\n"
-	if string(r.Fields) != want || r.Score != 7.5 || r.Verdicts["rspamd"] != "add header" || r.Verdicts["rspamd.score"] != "7.50 of 15.00" {
+	if string(r.Fields) != want || r.Score != 7.5 || r.Verdicts["rspamd"] != "add header" || r.Verdicts["rspamd.score"] != "7.50 of 15.00" || r.Verdicts["content"] != "spam" {
 		t.Errorf("%q\n%v", r.Fields, r)
 	}
 	if r := s.Scan(context.Background(), message("Hello", "x")); r.Fields != nil || r.Verdicts["rspamd"] != "no action" {
@@ -106,7 +106,7 @@ func TestClamd(t *testing.T) {
 	s := newSet(t, Config{Clamd: Clamd{Address: in.Address, Found: Quarantine}})
 	r := s.Scan(context.Background(), Message{Body: strings.NewReader(attached), Size: int64(len(attached))})
 	want := "X-Virus-Flag: YES\r\nX-Restante-Scan: mx2.example.net; clamd=found virus=Eicar-Test.UNOFFICIAL\r\n"
-	if r.Action != Quarantine || string(r.Fields) != want {
+	if r.Action != Quarantine || string(r.Fields) != want || r.Verdicts["content"] != "virus" {
 		t.Errorf("%+v %s", r, r.Fields)
 	}
 	// What is larger than clamd takes, and than it is given.

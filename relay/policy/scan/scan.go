@@ -20,6 +20,9 @@
 // Senders can write such fields too: a rule (Sieve, a transport rule) can believe a YES, which harms nobody but its sender, and
 // never a NO.
 //
+// Result.Verdicts has "rspamd" and "clamd" (what they say, "not scanned", "too big to be scanned"), "rspamd.score", "rspamd.tests" and "clamd.virus",
+// and of what is marked or quarantined "content": "virus" or "spam", as people are warned of it.
+//
 // # What staff send
 //
 // The same filters see it. Nothing of it is quarantined or marked: what would be quarantined is refused, in words for the writer.
@@ -82,7 +85,7 @@ type Result struct {
 	Symbols  []string          // of rspamd, the weightiest first
 	Virus    string            // what clamd found, "" for nothing
 	Fields   []byte            // trace fields for the head of the message, each with its CRLF; nil for none
-	Verdicts map[string]string // for the entry: "rspamd", "rspamd.score", "rspamd.tests", "clamd", "clamd.virus"; nil when nothing was asked
+	Verdicts map[string]string // for the entry: see package comment; nil when nothing was asked
 }
 
 // Options are what New needs.
@@ -245,6 +248,14 @@ func (s *Set) combine(m *Message, gates []*gate, found []finding) Result {
 		r.Reply = r.Reply.With(errors.New(r.Reason))
 	case Mark, Quarantine:
 		r.Reply, r.Fields = reply.Reply{}, fields(s.o.Hostname, gates, found)
+		for _, f := range found {
+			switch {
+			case f.virus != "":
+				r.Verdicts["content"] = "virus"
+			case f.spam && f.err == nil && r.Verdicts["content"] == "":
+				r.Verdicts["content"] = "spam"
+			}
+		}
 	}
 	return r
 }
