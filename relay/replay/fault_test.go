@@ -258,13 +258,16 @@ func TestDoesNotFit(t *testing.T) {
 	small := r.keep("a@b.test", "Subject: x\r\n\r\nx\r\n", "u@"+testDomain)
 	big := r.keep("a@b.test", "Subject: x\r\n\r\n"+strings.Repeat("x\r\n", 500), "u@"+testDomain)
 	utf8 := r.keep("ä@b.test", "Subject: x\r\n\r\nx\r\n", "ü@"+testDomain)
-	r.folded(3)
+	r.params.RequireTLS = true
+	secret := r.keep("a@b.test", "TLS-Required: No\r\n\r\nx\r\n", "u@"+testDomain) // to a server that nothing vouches for (RFC 8689 4.2.1)
+	r.folded(4)
 	r.run()
-	r.until("all ended", func() bool { c := r.counts(); return c.Delivered == 1 && c.Parked == 2 })
+	r.until("all ended", func() bool { c := r.counts(); return c.Delivered == 1 && c.Parked == 3 })
 	delete(r.sent, big)
 	delete(r.sent, utf8)
+	delete(r.sent, secret)
 	r.exact(0)
-	for _, id := range []string{big, utf8} {
+	for _, id := range []string{big, utf8, secret} {
 		v, err := r.index.Entry(t.Context(), id)
 		if err != nil {
 			t.Fatal(err)

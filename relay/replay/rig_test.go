@@ -120,6 +120,8 @@ type rig struct {
 	options Options
 	engine  *Engine
 
+	params spool.Params // of what is kept
+
 	mu      sync.Mutex
 	notices []Notice
 	stop    []func()
@@ -272,7 +274,7 @@ func (r *rig) close() {
 // keep puts a message for the recipients into the spool.
 func (r *rig) keep(from string, body string, rcpts ...string) string {
 	r.t.Helper()
-	e := &spool.Entry{ID: spool.NewID(), Kind: spool.Held, Received: time.Now(), From: from}
+	e := &spool.Entry{ID: spool.NewID(), Kind: spool.Held, Received: time.Now(), From: from, Params: r.params}
 	if !isASCII(from + strings.Join(rcpts, "")) {
 		e.Params.SMTPUTF8 = true
 	}
