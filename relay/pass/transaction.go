@@ -48,7 +48,7 @@ func (t *transaction) Rcpt(ctx context.Context, r smtpd.Rcpt) reply.Reply {
 	d := t.h.hosted(r.Addr)
 	if d == nil {
 		t.h.o.Metrics.refused("relay")
-		return reply.New(554, noRelay, "This server doesn't relay to that domain")
+		return t.client.Refuse(554, noRelay, "This server doesn't relay to that domain")
 	}
 	if rep := t.visit.Rcpt(ctx, r.Addr); !rep.IsZero() && !rep.Positive() {
 		t.h.o.Metrics.refused("border")
@@ -67,7 +67,7 @@ func (t *transaction) Rcpt(ctx context.Context, r smtpd.Rcpt) reply.Reply {
 	switch {
 	case w.defer_:
 		t.h.o.Metrics.refused("refuses-us")
-		return reply.New(451, refusedLater, "The primary server refuses mail from here, try it or come back later")
+		return t.client.Refuse(451, refusedLater, "The primary server refuses mail from here, try it or come back later")
 	case w.primary == "":
 		return t.keepRcpt(ctx, rec, w)
 	}
