@@ -385,17 +385,7 @@ func (e *Env) printView(v *index.View) {
 	fmt.Fprintln(e.Out, "\nevents")
 	t = table{env: e, indent: "  "}
 	for _, ev := range v.Events {
-		text := ev.Reply
-		if ev.Reason != "" {
-			text = strings.TrimSpace(ev.Reason + " " + text)
-		}
-		if ev.Host != "" {
-			text += " (" + ev.Host + ")"
-		}
-		if tls, ok := ev.Data["tls"].(string); ok {
-			text += ", " + tls
-		}
-		t.add(col(ev.Time.Local().Format("2 Jan 15:04:05")), col(eventWord(ev)), col(clean(ev.By)), col(clean(text)))
+		t.add(col(ev.Time.Local().Format("2 Jan 15:04:05")), col(eventWord(ev)), col(clean(ev.By)), col(clean(eventText(ev))))
 	}
 	t.print(e.Out)
 }
@@ -407,6 +397,21 @@ func sizes(m *spool.Entry) string {
 		size += ", and " + octets(int64(m.TraceSize)) + " of trace fields before it"
 	}
 	return size
+}
+
+// eventText is what the primary, or whoever did it, said.
+func eventText(ev spool.Event) string {
+	text := ev.Reply
+	if ev.Reason != "" {
+		text = strings.TrimSpace(ev.Reason + " " + text)
+	}
+	if ev.Host != "" {
+		text += " (" + ev.Host + ")"
+	}
+	if tls, ok := ev.Data["tls"].(string); ok {
+		text += ", " + tls
+	}
+	return text
 }
 
 // eventWord is what an event is called. An erasure has two: it is recorded before it begins, so that it is finished
