@@ -192,6 +192,7 @@ func (e *Env) printSetup(w io.Writer, r *setup.Report) {
 		width = max(width, runewidth.StringWidth(row.Check))
 	}
 	about := "\x00"
+	said := map[string]string{} // long mends by what they were said of: domains share mail servers
 	for _, row := range r.Rows {
 		if row.Domain != about {
 			if about != "\x00" {
@@ -207,7 +208,10 @@ func (e *Env) printSetup(w io.Writer, r *setup.Report) {
 		word := string(row.Result)
 		head := "  " + e.paint(setupStyle(row.Result), word) + strings.Repeat(" ", 6-len(word)) + runewidth.FillRight(row.Check, width) + "  "
 		e.hang(w, head, clean(row.Found), 8+width+2)
-		if strings.Contains(row.Mend, "\n") {
+		if at, twice := said[row.Mend]; twice {
+			fmt.Fprintln(w, strings.Repeat(" ", 8)+e.paint(styleDim, "-> ")+"as above, at "+at)
+		} else if strings.Contains(row.Mend, "\n") {
+			said[row.Mend] = about
 			e.printMend(row.Mend)
 		} else if row.Mend != "" {
 			e.hang(w, strings.Repeat(" ", 8)+e.paint(styleDim, "-> "), clean(row.Mend), 11)

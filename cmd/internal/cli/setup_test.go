@@ -25,6 +25,7 @@ func TestSetupLooks(t *testing.T) {
 		{Domain: "example.com", Check: "MX", Result: setup.Fail, Found: "10 mail.example.com", Mend: "add this machine",
 			Records: []setup.Record{{Name: "example.com", Type: "MX", Value: "20 mx2.example.net."}}},
 		{Domain: "example.com", Check: "MTA-STS", Result: setup.Note, Found: "evil \x1b[31m", Mend: "one\ntwo"},
+		{Domain: "example.org", Check: "MTA-STS", Result: setup.Note, Found: "none", Mend: "one\ntwo"},
 	}}
 	want := `this machine, mx2.example.net
   ok    name          mx2.example.net is 192.0.2.25
@@ -38,11 +39,15 @@ example.com
         -> one
            two
 
+example.org
+  note  MTA-STS       none
+        -> as above, at example.com
+
 to publish, at your DNS provider
   25.2.0.192.in-addr.arpa. PTR mx2.example.net.
   example.com. MX 20 mx2.example.net.
 
-1 FAIL, 1 warn, 1 note, 1 ok
+1 FAIL, 1 warn, 2 note, 1 ok
 `
 	e, out, _ := env()
 	e.printSetup(out, r)

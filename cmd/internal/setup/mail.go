@@ -27,14 +27,15 @@ func (s *run) record(ctx context.Context, name, version string) (text string, n 
 	return text, n, err
 }
 
-// quoted is a TXT record's value for a zone file: strings of 255 octets at most (RFC 1035 3.3).
+// quoted is a TXT record's value for a zone file: strings of 255 octets at most (RFC 1035 3.3, 5.1).
 func quoted(text string) string {
+	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 	var out []string
 	for len(text) > 250 {
-		out = append(out, `"`+text[:250]+`"`)
+		out = append(out, `"`+escape.Replace(text[:250])+`"`)
 		text = text[250:]
 	}
-	return strings.Join(append(out, `"`+text+`"`), " ")
+	return strings.Join(append(out, `"`+escape.Replace(text)+`"`), " ")
 }
 
 // allows asks a domain's SPF record about an address.

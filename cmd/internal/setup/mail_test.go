@@ -60,6 +60,9 @@ func TestIncluding(t *testing.T) {
 			t.Errorf("%q: %q", in, got)
 		}
 	}
+	if got := quoted(`a"b\c`); got != `"a\"b\\c"` {
+		t.Error(got)
+	}
 	long := quoted(strings.Repeat("a", 600))
 	if strings.Count(long, `"`) != 6 || strings.ReplaceAll(strings.ReplaceAll(long, `"`, ""), " ", "") != strings.Repeat("a", 600) {
 		t.Error(long)

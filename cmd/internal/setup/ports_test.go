@@ -24,7 +24,7 @@ func TestPorts(t *testing.T) {
 		{name: "in, no TLS", change: func(r *rig) { r.at["192.0.2.25:25"] = r.smtp(r.t, us+" hi", nil) }, check: "port 25 in", result: Warn, found: "no TLS"},
 
 		{name: "out", check: "primary", result: OK, found: "Postfix, TLS"},
-		{name: "out, allow-list", check: "allow-list", result: Note, found: "Postfix", mend: "restante primary test example.com"},
+		{name: "out, allow-list", check: "allow-list", result: Note, found: "Postfix", mend: "restante primary test"},
 		{name: "out, refused", change: set("192.0.2.1:25", "refused"), check: "primary", result: Fail, found: "connection refused"},
 		{name: "out, blocked", change: func(r *rig) { r.at["192.0.2.1:443"] = r.at["192.0.2.1:25"]; delete(r.at, "192.0.2.1:25") },
 			check: "primary", result: Fail, found: "its port 443 answers: port 25 is blocked on the way out", mend: `primary = ["mail.example.com:2525"]`},
