@@ -91,7 +91,8 @@ func byReply(r reply.Reply, closing fate) verdict {
 func brokenAs(res *smtpc.Result, reused bool) fate {
 	var e *smtpc.Error
 	switch {
-	case errors.Is(res.Err, smtpc.ErrUnused), errors.Is(res.Err, smtpc.ErrAborted):
+	case errors.Is(res.Err, smtpc.ErrUnused), errors.Is(res.Err, smtpc.ErrAborted), errors.Is(res.Err, smtpc.ErrUnsupported):
+		// The last: this connection has spoken for somebody else, see smtpc.Conn.XClient. A new one hasn't.
 		return fateUnsent
 	case errors.Is(res.Err, smtpc.ErrSource):
 		return fateDeferred

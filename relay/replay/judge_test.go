@@ -52,6 +52,7 @@ func TestJudge(t *testing.T) {
 		{"421 to RCPT", smtpc.Result{Mail: ok, Rcpts: rs(ok, closing), Err: turned}, true, "[unsent unsent]", pace.Unsent},
 		{"its client refused", smtpc.Result{Mail: no, Rcpts: rs(reply.Reply{}, reply.Reply{}), Err: client(no)}, false, "[refused refused]", pace.Refused},
 		{"its client refused for now, and the connection closed", smtpc.Result{Mail: closing, Rcpts: rs(reply.Reply{}, reply.Reply{}), Err: client(closing)}, true, "[deferred deferred]", pace.Deferred},
+		{"needs another connection", smtpc.Result{Rcpts: rs(reply.Reply{}, reply.Reply{}), Err: &smtpc.Error{Stage: smtpc.StageXClient, Err: smtpc.ErrUnsupported}}, false, "[unsent unsent]", pace.Unsent},
 		{"lost at XCLIENT", smtpc.Result{Rcpts: rs(reply.Reply{}, reply.Reply{}), Err: &smtpc.Error{Stage: smtpc.StageXClient, Err: smtpc.ErrClosed}}, true, "[unsent unsent]", pace.Unsent},
 		{"can't be read", smtpc.Result{Mail: ok, Rcpts: rs(ok, ok), Err: errors.Join(smtpc.ErrSource)}, false, "[deferred deferred]", pace.Deferred},
 	} {

@@ -37,7 +37,8 @@ type Conn struct {
 	open   bool  // the server may be inside a transaction: RSET before the next MAIL
 	utf8   bool  // MAIL was sent with SMTPUTF8
 
-	withdrawn bool // XCLIENT was used and isn't offered any more
+	spoken    bool // XCLIENT was said
+	withdrawn bool // and isn't offered any more
 }
 
 func newConn(d *Dialer, t Target, nc net.Conn, name string) *Conn {

@@ -18,11 +18,16 @@ import (
 //
 // XCLIENT puts the real client into our place: the server judges, logs and traces as if that had connected. XFORWARD is
 // for its log alone. Both are said anew for every message, since one connection carries those of many clients.
+//
+// A client that isn't to be named (one under whose address the server may trust it) and mail that has none go out under our own
+// name, without XCLIENT. To call the address unavailable is allowed, but policy services choke on it: Debian's policyd-spf
+// ends, and Postfix answers 451 for good.
 
 // XClient tells the server whom the next messages come from, and says EHLO in that client's name: the name is what
 // checks of HELO look at, ours would not go with the client's address. It is for a connection outside a transaction
 // whose server offers XCLIENT. A refusal is an error: messages must not go out under a former client's name. One with a
-// reply in it may be about that client alone.
+// reply in it may be about that client alone. So is, on a connection where XCLIENT was said before, a client that isn't to be named;
+// on another one nothing is said.
 func (c *Conn) XClient(ctx context.Context, o *Origin) error {
 	defer c.watch(ctx)()
 	return c.xclient(o)
@@ -35,23 +40,20 @@ func (c *Conn) xclient(o *Origin) error {
 	if len(c.offers.XClient) == 0 || c.withdrawn {
 		return c.fail(StageXClient, reply.Reply{}, fmt.Errorf("XCLIENT is %w", ErrUnsupported))
 	}
-	if o == nil {
-		o = &Origin{}
+	if o == nil || !o.Addr.IsValid() || c.trusts(o.Addr.Unmap()) {
+		return c.asOurselves()
 	}
-	told := *o
-	r, err := c.command(StageXClient, "XCLIENT"+c.attributes(&told, c.offers.XClient))
-	if err == nil && r.Code == 501 && told.Addr.IsValid() {
-		// It can't read the address, as a Postfix with inet_protocols = ipv4 can't an IPv6 one. That is no reason to keep mail back.
-		told.Addr = netip.Addr{}
-		r, err = c.command(StageXClient, "XCLIENT"+c.attributes(&told, c.offers.XClient))
-	}
-	if err != nil {
+	r, err := c.command(StageXClient, "XCLIENT"+c.attributes(o, c.offers.XClient))
+	switch {
+	case err != nil:
 		return err
-	}
-	if r.Code != 220 {
+	case r.Code == 501: // it can't read the address, as a Postfix with inet_protocols = ipv4 can't an IPv6 one
+		return c.asOurselves()
+	case r.Code != 220:
 		return c.refuse(StageXClient, r)
 	}
 	before := c.offers
+	c.spoken = true
 	if err := c.greetAs(o.Helo); err != nil {
 		return err
 	}
@@ -59,6 +61,14 @@ func (c *Conn) xclient(o *Origin) error {
 	if len(c.offers.XClient) == 0 {
 		// A server that lets nobody take that client's part a second time: this connection is for this client alone.
 		c.offers.XClient, c.withdrawn = before.XClient, true
+	}
+	return nil
+}
+
+// asOurselves lets the next message go out under our own name, which takes a connection that had no other.
+func (c *Conn) asOurselves() error {
+	if c.spoken {
+		return c.fail(StageXClient, reply.Reply{}, fmt.Errorf("to go back from a client's name to our own is %w", ErrUnsupported))
 	}
 	return nil
 }

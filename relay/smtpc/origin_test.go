@@ -71,17 +71,30 @@ func TestOriginOnce(t *testing.T) {
 	}
 }
 
-// TestOriginUnread: an address that the server can't read is withheld.
-func TestOriginUnread(t *testing.T) {
+// TestOriginOurselves: what has no client that may be named goes out under our own name, never under a former client's.
+func TestOriginOurselves(t *testing.T) {
 	s := xclientSink(t, sink.Rule{Stage: sink.StageXClient, Match: "ipv6:", Reply: "501 5.5.4 Bad ADDR syntax"})
-	c := dial(t, target(s.Addr()))
-	if err := c.XClient(t.Context(), &Origin{Addr: netip.MustParseAddr("2001:db8::1"), Name: "six.test", Helo: "six.test"}); err != nil {
-		t.Fatal(err)
-	}
-	send(t, c, Mail{}, Rcpt{Address: "c@d.test"}, "x\r\n")
-	m := s.Messages()[0]
-	if m.XClient["ADDR"] != "[UNAVAILABLE]" || m.XClient["NAME"] != "[UNAVAILABLE]" || m.XClient["HELO"] != "six.test" {
-		t.Errorf("%v", m.XClient)
+	for name, o := range map[string]*Origin{
+		"none": nil, "unknown": {Helo: "x.test"}, "private": {Addr: netip.MustParseAddr("10.0.0.1"), Helo: "x.test"},
+		"unread": {Addr: netip.MustParseAddr("2001:db8::1"), Name: "x.test", Helo: "x.test"},
+	} {
+		c := dial(t, target(s.Addr()))
+		if err := c.XClient(t.Context(), o); err != nil {
+			t.Fatal(name, err)
+		}
+		send(t, c, Mail{}, Rcpt{Address: name + "@d.test"}, "x\r\n")
+		ms := s.Messages()
+		if m := ms[len(ms)-1]; m.XClient != nil || m.Helo == "x.test" || m.Rcpts[0] != name+"@d.test" {
+			t.Errorf("%s: EHLO %s, XCLIENT %v", name, m.Helo, m.XClient)
+		}
+		if err := c.XClient(t.Context(), &Origin{Addr: netip.MustParseAddr("192.0.2.1")}); err != nil {
+			t.Fatal(name, err)
+		}
+		err := c.XClient(t.Context(), o)
+		var e *Error
+		if !errors.Is(err, ErrUnsupported) || !errors.As(err, &e) || e.AboutClient() {
+			t.Error(name, err)
+		}
 	}
 }
 

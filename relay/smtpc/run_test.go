@@ -105,13 +105,13 @@ func TestRun(t *testing.T) {
 	each(t, sink.Faults{}, func(t *testing.T, s *sink.Server, c *Conn) {
 		b := messages(20)
 		for i, tr := range b.ts {
-			if i%2 == 0 {
+			if i%2 == 0 || len(c.Offers().XClient) > 0 { // with XCLIENT those without one take a connection of their own
 				tr.Origin = &Origin{Addr: netip.MustParseAddr("192.0.2.1"), Name: fmt.Sprintf("h%d.test", i)}
 			}
 		}
 		for name, body := range bodies {
 			tr := message(body, "c@d.test", "e@d.test")
-			tr.Tag = name
+			tr.Tag, tr.Origin = name, &Origin{Addr: netip.MustParseAddr("192.0.2.2"), Name: "body.test"}
 			b.ts = append(b.ts, tr)
 		}
 		if err := b.run(t, c); err != nil {
@@ -148,6 +148,7 @@ func TestRun(t *testing.T) {
 		}
 		// The connection is good for more.
 		b = messages(1)
+		b.ts[0].Origin = &Origin{Addr: netip.MustParseAddr("192.0.2.3")}
 		if err := b.run(t, c); err != nil || len(b.results) != 1 {
 			t.Error(err)
 		}

@@ -37,6 +37,8 @@ type Options struct {
 	Main map[string]string
 	// Submission is a service for users, nil for none; see MissingSASL.
 	Submission *Submission
+	// Services are further lines of master.cf.
+	Services string
 	// Processes bounds each service's processes (default_process_limit); 0 means 100.
 	Processes int
 }
@@ -111,6 +113,7 @@ func (i *Instance) configure(o Options) error {
 		o.Submission.lines(services)
 		i.services = o.Submission
 	}
+	services.WriteString(o.Services)
 	for _, k := range slices.Sorted(maps.Keys(params)) {
 		fmt.Fprintf(&main, "%s = %s\n", k, params[k])
 	}

@@ -176,16 +176,16 @@ func (h *host) message(ctx context.Context) {
 	h.dial(ctx, "connect again")
 }
 
-// withheld sends the message again, from nobody: clients with private and trusted addresses aren't named to the primary.
+// withheld sends the message again, from nobody: what has no client that may be named goes out under our own name.
 func (h *host) withheld(ctx context.Context) {
-	const check = "withheld client"
+	const check = "our own mail"
 	if !h.dial(ctx, check) {
 		return
 	}
 	if at, r, err := h.send(ctx, "", &smtpc.Origin{}); err != nil || !r.Positive() {
 		h.said(check, at, r, err)
 	} else {
-		h.row(check, OK, "", "it took a message whose client it wasn't told: %s", spool.Printable(r.String()))
+		h.row(check, OK, "", "it took a message under our own name, as those of private clients and of people here go out: %s", spool.Printable(r.String()))
 	}
 }
 

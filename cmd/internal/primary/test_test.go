@@ -150,10 +150,10 @@ func TestXClient(t *testing.T) {
 		want  []string
 		took  int
 	}{
-		"takes it":           {nil, []string{"origin ok", "mail of others ok", "withheld client ok"}, 2},
-		"refuses forgery":    {[]sink.Rule{{Stage: sink.StageDot, Match: "example.org", Reply: "550 5.7.23 SPF fail"}}, []string{"mail of others ok", "withheld client ok"}, 1},
-		"refuses the client": {[]sink.Rule{{Stage: sink.StageXClient, Match: "192.0.2.1", Reply: "554 5.7.1 Client host rejected"}}, []string{"mail of others ok", "withheld client ok"}, 1},
-		"refuses everything": {[]sink.Rule{{Stage: sink.StageDot, Reply: "554 5.7.1 Relay access denied"}}, []string{"mail of others FAIL", "withheld client FAIL"}, 0},
+		"takes it":           {nil, []string{"origin ok", "mail of others ok", "our own mail ok"}, 2},
+		"refuses forgery":    {[]sink.Rule{{Stage: sink.StageDot, Match: "example.org", Reply: "550 5.7.23 SPF fail"}}, []string{"mail of others ok", "our own mail ok"}, 1},
+		"refuses the client": {[]sink.Rule{{Stage: sink.StageXClient, Match: "192.0.2.1", Reply: "554 5.7.1 Client host rejected"}}, []string{"mail of others ok", "our own mail ok"}, 1},
+		"refuses everything": {[]sink.Rule{{Stage: sink.StageDot, Reply: "554 5.7.1 Relay access denied"}}, []string{"mail of others FAIL", "our own mail FAIL"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := sink.DefaultOffers()
@@ -164,7 +164,7 @@ func TestXClient(t *testing.T) {
 				t.Errorf("%d messages", n)
 			}
 			for _, m := range s.Messages() {
-				if a := m.XClient["ADDR"]; (m.From != "" && a != "192.0.2.1") || (m.From == "" && a != "[UNAVAILABLE]") || m.XClient["LOGIN"] != "" {
+				if a := m.XClient["ADDR"]; (m.From != "" && a != "192.0.2.1") || (m.From == "" && a != "") || m.XClient["LOGIN"] != "" {
 					t.Errorf("from <%s>: XCLIENT %v", m.From, m.XClient)
 				}
 			}
