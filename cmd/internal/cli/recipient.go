@@ -51,7 +51,7 @@ A list that loses more than half of its addresses is refused without --force: mo
 			if err != nil {
 				return err
 			}
-			lists, err := client.Recipients(cmd.Context(), "")
+			lists, err := client.Recipients(cmd.Context(), domain)
 			if err != nil {
 				return err
 			}

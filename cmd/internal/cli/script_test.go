@@ -3,7 +3,9 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/smtp"
 	"os"
 	"os/exec"
@@ -27,6 +29,7 @@ func TestMain(m *testing.M) {
 //	send ADDR N FROM TO..  sends N messages, each of which has to be answered 250
 //	send ADDR FILE FROM TO..  sends the message in a file, likewise
 //	refused ADDR CODE FROM TO   sends one that has to be answered with that code
+//	fetch URL              gets a page, for the stdout commands that follow
 //	poll REGEXP CMD...     runs the command until its output matches, for 15 s at most
 //	exits CODE CMD...      runs the command, which has to end with that exit code
 func TestScripts(t *testing.T) {
@@ -40,7 +43,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ports": ports, "send": send, "refused": refused, "poll": poll, "exits": exits,
+			"ports": ports, "send": send, "refused": refused, "fetch": fetch, "poll": poll, "exits": exits,
 		},
 	})
 }
@@ -104,6 +107,14 @@ func refused(ts *testscript.TestScript, _ bool, args []string) {
 	if err == nil || !strings.HasPrefix(err.Error(), args[1]) {
 		ts.Fatalf("want %s, got %v", args[1], err)
 	}
+}
+
+func fetch(ts *testscript.TestScript, _ bool, args []string) {
+	r, err := http.Get(args[0])
+	ts.Check(err)
+	defer r.Body.Close()
+	_, err = io.Copy(ts.Stdout(), r.Body)
+	ts.Check(err)
 }
 
 func poll(ts *testscript.TestScript, _ bool, args []string) {
