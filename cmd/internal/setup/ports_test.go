@@ -114,3 +114,22 @@ func TestServersThatSayNothing(t *testing.T) {
 		t.Error("not silent")
 	}
 }
+
+// TestManyDomains: a mail server that domains share is greeted once, since it may count connections.
+func TestManyDomains(t *testing.T) {
+	r := newRig(t, good)
+	one := r.node.Domains[0]
+	for range 200 {
+		r.node.Domains = append(r.node.Domains, one)
+	}
+	if report := r.report(t); report.Count(Fail)+report.Count(Warn) > 0 || len(report.Rows) < 1600 {
+		t.Errorf("%d rows, worst %s", len(report.Rows), report.Worst())
+	}
+	count := map[string]int{}
+	for _, address := range r.seen {
+		count[address]++
+	}
+	if count["192.0.2.1:25"] != 1 || count["127.0.0.1:2525"] != 1 {
+		t.Error(count)
+	}
+}
