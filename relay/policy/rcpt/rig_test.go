@@ -103,6 +103,8 @@ func (n *node) open(o Options) {
 		if err := n.ledger.write(evs...); err != nil {
 			n.t.Error(err)
 		}
+		n.ledger.mu.Lock()
+		defer n.ledger.mu.Unlock()
 		n.ledger.notes += len(evs)
 	}
 	if o.Domains == nil {
