@@ -13,14 +13,14 @@ import (
 // What happens when sessions run short. From stressAt percent of Limits.Sessions on, nobody may be idle for longer than
 // stressIdle. When all are taken, who comes takes the place of somebody idle: first of who has said nothing yet, then of who has brought no
 // message yet, then of the rest, of each kind those who have waited longest; but of nobody who has waited for less than patience, so that a
-// flood can't push out who is on the way. For who has yet to say hello that is silence, which is some round trips.
+// flood can't push out who is on the way. For who has yet to say hello that is silence, which is a round trip or two.
 const (
 	stressAt   = 80
 	stressIdle = 10 * time.Second
 	patience   = 2 * time.Second
-	silence    = 500 * time.Millisecond
+	silence    = 200 * time.Millisecond
 	crowdShare = 20                     // one of so many sessions is sent away at once, so that one look at all of them serves many newcomers
-	crowdRest  = 100 * time.Millisecond // until all are looked at again when nobody could be sent away
+	crowdRest  = 50 * time.Millisecond // until all are looked at again when nobody could be sent away
 )
 
 // admit counts a session, or says why not.

@@ -37,6 +37,7 @@ type Node struct {
 	SMTP, HTTP string // addresses it listens on
 	binary     string
 	env        []string
+	proxied    bool // greets load balancers alone
 	cmd        *exec.Cmd
 	exited     chan struct{}
 	state      *os.ProcessState
@@ -60,7 +61,7 @@ func New(binary string, o Options) (*Node, error) {
 	if o.Store == "" {
 		o.Store = "file://" + filepath.Join(o.Dir, "spool")
 	}
-	n := &Node{Dir: o.Dir, binary: binary, env: o.Env}
+	n := &Node{Dir: o.Dir, binary: binary, env: o.Env, proxied: strings.Contains(o.SMTP, "proxies = ")}
 	for _, addr := range []*string{&n.SMTP, &n.HTTP} {
 		var err error
 		if *addr, err = FreeAddr(); err != nil {
@@ -124,7 +125,7 @@ func (n *Node) Start(ctx context.Context) error {
 		close(exited)
 	}(n.cmd, n.exited)
 	for {
-		if greets(n.SMTP) {
+		if n.greets() {
 			return nil
 		}
 		select {
@@ -137,14 +138,19 @@ func (n *Node) Start(ctx context.Context) error {
 	}
 }
 
-func greets(addr string) bool {
-	c, err := net.DialTimeout("tcp", addr, time.Second)
+func (n *Node) greets() bool {
+	c, err := net.DialTimeout("tcp", n.SMTP, time.Second)
 	if err != nil {
 		return false
 	}
 	defer c.Close()
 	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return false
+	}
+	if n.proxied {
+		if _, err := c.Write([]byte("PROXY UNKNOWN\r\n")); err != nil {
+			return false
+		}
 	}
 	line, err := bufio.NewReader(c).ReadString('\n')
 	return err == nil && strings.HasPrefix(line, "220")
