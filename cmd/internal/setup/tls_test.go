@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	mdns "github.com/miekg/dns"
+
 	"restante/dns"
 	"restante/dns/dnstest"
 )
@@ -68,7 +70,10 @@ func TestOurTLSAFits(t *testing.T) {
 	if rows := r.rows(t, "TLSA"); rows[0].Result != Note || !strings.Contains(rows[0].Found, "fits the certificate; the resolver can't tell") {
 		t.Errorf("%+v", rows)
 	}
-	r = newRig(t, "")
+	var other mdns.TLSA // as others compute it
+	if err := other.Sign(3, 1, 1, certs[0]); err != nil || ourTLSA(us, certs[0]).Value != "3 1 1 "+other.Certificate {
+		t.Error(other.Certificate, err)
+	}
 	chain := append(certs, r.ca.cert)
 	for _, tc := range []struct {
 		rec  dns.TLSA
