@@ -83,7 +83,7 @@ func (d *clamd) instream(ctx context.Context, m *Message) (string, error) {
 	}
 	defer conn.Close()
 	defer stop()
-	sendErr := send(conn, io.NewSectionReader(m.Body, 0, m.Size))
+	sendErr := send(conn, io.NewSectionReader(m.Body, 0, m.Size), make([]byte, 4+min(max(m.Size, 1), chunk)))
 	var source *sourceError
 	if errors.As(sendErr, &source) {
 		return "", sendErr
@@ -104,12 +104,11 @@ func (d *clamd) instream(ctx context.Context, m *Message) (string, error) {
 // sourceError: it is the message that can't be read.
 type sourceError struct{ error }
 
-// send writes the command and the message in chunks: a length of four octets before each, zero after the last.
-func send(w io.Writer, r io.Reader) error {
+// send writes the command and the message in chunks of buf: a length of four octets before each, zero after the last.
+func send(w io.Writer, r io.Reader, buf []byte) error {
 	if _, err := io.WriteString(w, "zINSTREAM\x00"); err != nil {
 		return err
 	}
-	buf := make([]byte, 4+chunk)
 	for {
 		n, err := io.ReadFull(r, buf[4:])
 		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
