@@ -172,6 +172,7 @@ func (c *raw) read() {
 // Neither nmap's forms of addresses nor 10,000 of our own make us a relay, whether the primary is up or down: nothing leaves
 // but for the primary, and it gets nothing that it might take for a route.
 func TestNeverAnOpenRelay(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("whole-program scenarios take long")
 	}
@@ -223,6 +224,7 @@ func TestNeverAnOpenRelay(t *testing.T) {
 // Whatever is sent to us in others' names, nothing is ever sent to them: what can't be taken is refused inside the session, and
 // what the primary doesn't take later is parked.
 func TestNoBackscatter(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("whole-program scenarios take long")
 	}
@@ -295,6 +297,7 @@ func TestNoBackscatter(t *testing.T) {
 
 // Mail gets through while idle clients hold all places.
 func TestMailAmongIdleClients(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("whole-program scenarios take long")
 	}
@@ -353,6 +356,7 @@ func (c *raw) line(t *testing.T, s string) string {
 // Strangers behind a load balancer: who is on a list is refused with its name, and the line that was said is found in the log; who looks for
 // addresses is banned; lists that don't work refuse nobody and are named by status; all of it changes without a restart.
 func TestStrangers(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("whole-program scenarios take long")
 	}
