@@ -22,11 +22,8 @@ import (
 func FromConfig(c *config.Config) Node {
 	n := Node{
 		Hostname: c.Hostname, Listen: c.SMTP.Listen, DataDir: c.DataDir, MinFree: int64(c.Store.MinFree), Store: Store{URL: c.Store.URL},
-		Cert: c.SMTP.TLSCert,
 	}
-	if n.Cert == "" {
-		n.Cert = c.Webmail.TLSCert
-	}
+	n.Cert, _ = c.SMTPCert()
 	if self := filepath.Join(c.DataDir, "self-signed.crt"); n.Cert == "" && c.DataDir != "" {
 		if _, err := os.Stat(self); err == nil {
 			n.Cert = self
