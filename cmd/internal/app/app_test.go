@@ -300,7 +300,7 @@ func TestHTTP(t *testing.T) {
 	if code, text := get("/healthz"); code != 200 || text != "ok\n" {
 		t.Error(code, text)
 	}
-	if code, text := get("/readyz"); code != 200 || text != "ready\n" {
+	if code, text := get("/readyz"); code != 200 || text != "ready; recipients of example.test: any address\n" {
 		t.Error(code, text)
 	}
 	until(t, "up", func() bool { return status(t, a).State == "up" })

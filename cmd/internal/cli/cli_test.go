@@ -16,6 +16,7 @@ import (
 
 	"restante/cmd/internal/admin"
 	"restante/cmd/internal/config"
+	"restante/relay/policy/rcpt"
 	"restante/spool"
 	"restante/spool/index"
 )
@@ -135,14 +136,15 @@ func TestStatusLooks(t *testing.T) {
 		Hostname: "mx2.example.net", Now: now, Started: now.Add(-72 * time.Hour), Ready: true,
 		Domains: []admin.DomainStatus{
 			{Name: "example.com", State: "down", Since: at(47 * time.Minute), Accepted: 214, Pending: 214, Oldest: at(46 * time.Minute), Primary: []string{"mail.example.com:25"},
-				Cause: "mail.example.com:25: connect: dial tcp 192.0.2.1:25: connect: connection refused", LastTried: at(4 * time.Second), Replay: "automatic", Recipients: "listed", RcptCount: 412},
+				Cause: "mail.example.com:25: connect: dial tcp 192.0.2.1:25: connect: connection refused", LastTried: at(4 * time.Second), Replay: "automatic", Recipients: "listed", RcptCount: 412,
+				Lists: rcpt.Freshness{Complete: true, Known: 412, At: now.Add(-2 * time.Hour), Sources: []rcpt.SourceState{{Name: "ldap", Count: 412, At: now.Add(-2 * time.Hour)}}}},
 			{Name: "example.org", State: "up", Since: at(time.Hour), Primary: []string{"mail.example.org:25"}, Latency: 23, TLS: "TLS1.3 TLS_AES_128_GCM_SHA256", Verified: "dane", Passed: 1902, Recipients: "any", Replay: "automatic"},
 		},
 		Store: admin.StoreState{URL: "s3://mail-spool", State: "ok", PutMS: 31},
 		SMTP:  admin.SMTPState{Listen: []string{"0.0.0.0:25"}, Sessions: 1},
 	}
 	want := `example.com  DOWN   since 09:12 (47 min)   mail.example.com:25  connection refused, last tried 4 s ago
-  kept 214   delivered 0   parked 0   pending 214   oldest 46 min   recipients 412 listed   replay: automatic
+  kept 214   delivered 0   parked 0   pending 214   oldest 46 min   recipients 412 known (2 h old)   replay: automatic
 example.org  up     mail.example.org:25  23 ms  TLS by DANE   passed through 1,902
 store        ok     s3://mail-spool   put 31.0 ms
 node         ready  mx2.example.net   SMTP on 0.0.0.0:25   1 session   running for 3 days
