@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,10 +129,12 @@ func TestWhoIsBelieved(t *testing.T) {
 	} {
 		s := dnstest.New(t, daneZone)
 		s.Sign(".")
-		asked := false
+		var asked atomic.Bool
 		tt.o.Servers = []string{tt.server}
 		tt.o.Exchange = func(ctx context.Context, q *mdns.Msg, server string) (*mdns.Msg, error) {
-			asked = asked || q.AuthenticatedData
+			if q.AuthenticatedData {
+				asked.Store(true)
+			}
 			a, err := s.Exchange(ctx, q, server)
 			if a != nil {
 				a.AuthenticatedData = true // whoever stands between
@@ -143,8 +146,8 @@ func TestWhoIsBelieved(t *testing.T) {
 			t.Errorf("%s: %s, want %s", tt.server, got, tt.want)
 		}
 		believed := tt.want != "no resolver"
-		if r.Secure() != believed || asked != believed {
-			t.Errorf("%s: secure %v, asked for the bit %v, want %v", tt.server, r.Secure(), asked, believed)
+		if r.Secure() != believed || asked.Load() != believed {
+			t.Errorf("%s: secure %v, asked for the bit %v, want %v", tt.server, r.Secure(), asked.Load(), believed)
 		}
 		if _, secure, err := r.LookupTLSA(t.Context(), "_25._tcp.mx.signed.test"); secure != believed || err != nil {
 			t.Errorf("%s: secure %v, %v", tt.server, secure, err)

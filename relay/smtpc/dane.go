@@ -82,7 +82,7 @@ type unresolvable struct{ err error }
 
 // Error says what can't be known.
 func (u unresolvable) Error() string {
-	return "what DNS says of its certificate can't be known, mail waits: " + u.err.Error()
+	return u.err.Error() + " (mail waits, as what DNS says of its certificate can't be known; tls = \"required\" with tls_fingerprints does without)"
 }
 
 // Is compares with the errors of package dns.
@@ -172,7 +172,7 @@ func (t tlsa) verify(cs tls.ConnectionState) error {
 	}
 	if !anchored {
 		_, key := Fingerprints(leaf)
-		return fmt.Errorf("%w; it would be TLSA 3 1 1 %x", ErrDANE, key)
+		return fmt.Errorf("%w; if this key is the server's, publish TLSA 3 1 1 %x", ErrDANE, key)
 	}
 	if _, err := leaf.Verify(x509.VerifyOptions{Roots: anchors, Intermediates: others}); err != nil {
 		return fmt.Errorf("%w: %w", ErrDANE, err)
