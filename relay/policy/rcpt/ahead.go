@@ -75,6 +75,7 @@ func (d *Directory) due(now time.Time) string {
 	d.mu.Lock()
 	var names []string
 	for name, one := range d.domains {
+		one.forgetBad(now)
 		if one.CallAhead && !now.Before(one.next) && len(one.candidates(now)) > 0 {
 			names = append(names, name)
 		}

@@ -145,6 +145,8 @@ func (d *Directory) SetConfig(ds []Domain) error {
 		d.configureLocked(one, listed[name])
 	}
 	d.domains = next
+	d.o.Metrics.forget()
+	d.measureLocked()
 	return nil
 }
 

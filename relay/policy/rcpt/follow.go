@@ -142,12 +142,16 @@ func (d *Directory) listedLocked(r index.RecipientList) {
 		next.at = old.at
 	}
 	b.lists[r.Source] = next
-	d.o.Metrics.listed(r.Domain, r.Source, r.Count, next.at)
 }
 
-// measureLocked shows how many recipients are known.
+// measureLocked shows how many recipients are known, and how old lists are.
 func (d *Directory) measureLocked() {
 	for name, one := range d.domains {
 		d.o.Metrics.known(name, len(one.people), len(one.bad))
+		for source, l := range one.lists {
+			if one.counted(source) {
+				d.o.Metrics.listed(name, source, l.count, l.at)
+			}
+		}
 	}
 }

@@ -52,6 +52,15 @@ func (m *Metrics) asked(result string) {
 	}
 }
 
+// forget takes out what is shown of domains: some aren't hosted any more.
+func (m *Metrics) forget() {
+	if m != nil {
+		m.people.Reset()
+		m.lists.Reset()
+		m.taken.Reset()
+	}
+}
+
 func (m *Metrics) known(domain string, exist, absent int) {
 	if m != nil {
 		m.people.WithLabelValues(domain, string(Exists)).Set(float64(exist))

@@ -87,8 +87,8 @@ var (
 	ErrNotHosted = errors.New("the domain isn't hosted here; look at [[domain]] in the configuration")
 	// ErrShrinks: the new list has less than half of the old one, or most of those on the old one are missing. See ReplaceOptions.Force.
 	ErrShrinks = errors.New("a list loses more than half of its addresses, as a broken export does; look at it, and force it if it is right")
-	// ErrTooMany: more than MaxAddresses.
-	ErrTooMany = errors.New("too many addresses in one list")
+	// ErrTooMany: more than MaxAddresses, or too many at once.
+	ErrTooMany = errors.New("too many addresses")
 )
 
 // Domain is a hosted domain.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"restante/relay/mailaddr"
 	"restante/relay/reply"
@@ -223,18 +224,18 @@ func TestCutShort(t *testing.T) {
 func TestNodes(t *testing.T) {
 	l, o := newLedger(), Options{Domains: []Domain{{Name: dom, Unknown: UnknownRefuse, Sources: []string{SourceFile}}}}
 	a, b := newNode(t, l, o), newNode(t, l, o)
-	a.replace(SourceFile, many(2500)...)
+	a.replace(SourceFile, many(1100)...)
 	b.is("unsure take", "user000001@example.com")
 	b.sync()
-	b.is("exists take", "user000001@example.com", "user002499@example.com")
+	b.is("exists take", "user000001@example.com", "user001099@example.com")
 	b.is("absent refuse", "nobody@example.com")
 	if _, err := b.Add(t.Context(), dom, []string{"guest"}, "test"); err != nil {
 		t.Fatal(err)
 	}
-	b.replace(SourceFile, many(2400)...)
+	b.replace(SourceFile, many(1050)...)
 	a.sync()
 	a.is("exists take", "guest@example.com", "user000001@example.com")
-	a.is("absent refuse", "user002450@example.com")
+	a.is("absent refuse", "user001070@example.com")
 
 	late := newNode(t, newLedger(), o)
 	late.ledger = l
@@ -250,12 +251,12 @@ func TestNodes(t *testing.T) {
 			t.Errorf("after %d of %d events: %+v", i+1, len(l.events), got)
 		}
 	}
-	late.is("absent refuse", "user002450@example.com")
+	late.is("absent refuse", "user001070@example.com")
 	for _, n := range []*node{a, b, late} {
 		n.sync()
 		got, err := n.List(t.Context(), dom, Filter{})
 		want, werr := a.List(t.Context(), dom, Filter{})
-		if err != nil || werr != nil || len(got) != 2401 || cmp.Diff(want, got) != "" {
+		if err != nil || werr != nil || len(got) != 1051 || cmp.Diff(want, got) != "" {
 			t.Errorf("%d recipients, %v, %v; they differ: %s", len(got), err, werr, cmp.Diff(want, got))
 		}
 	}
@@ -312,6 +313,9 @@ func TestAddRemove(t *testing.T) {
 		}
 	}
 	n.is("exists take", "guest@example.com")
+	if _, err := n.Add(t.Context(), dom, many(maxSingle+1), "admin"); !errors.Is(err, ErrTooMany) {
+		t.Errorf("too many at once: %v", err)
+	}
 	taken := n.Freshness(t.Context(), dom)
 	l.pass(time.Hour)
 	got, err = n.Remove(t.Context(), dom, []string{"irma", "guest", "nobody"}, "admin")
@@ -326,6 +330,50 @@ func TestAddRemove(t *testing.T) {
 		if s.Name == SourceImport && (s.Count != 1 || s.At.After(taken.At)) {
 			t.Errorf("a removed address makes the list newer: %+v", s)
 		}
+	}
+}
+
+// TestMetrics: what is known of domains that aren't hosted any more isn't shown.
+func TestMetrics(t *testing.T) {
+	r := prometheus.NewRegistry()
+	n := newNode(t, newLedger(), Options{Metrics: NewMetrics(r)})
+	n.replace(SourceFile, "ada", "bob")
+	n.is("exists take", "ada@example.com")
+	show := func() string {
+		t.Helper()
+		all, err := r.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, f := range all {
+			for _, m := range f.Metric {
+				var labels []string
+				for _, l := range m.Label {
+					labels = append(labels, l.GetValue())
+				}
+				if f.GetName() != "restante_recipient_list_time_seconds" {
+					out = append(out, fmt.Sprint(f.GetName(), labels, m.GetGauge().GetValue()+m.GetCounter().GetValue()))
+				}
+			}
+		}
+		return strings.Join(out, "\n")
+	}
+	want := `restante_recipient_checks_total[take exists] 1
+restante_recipient_list_addresses[example.com file] 2
+restante_recipients[example.com absent] 0
+restante_recipients[example.com exists] 2
+restante_recipients[example.net absent] 0
+restante_recipients[example.net exists] 0`
+	if got := show(); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+	if err := n.SetConfig([]Domain{{Name: alias}}); err != nil {
+		t.Fatal(err)
+	}
+	n.sync()
+	if got := show(); strings.Contains(got, dom) || !strings.Contains(got, alias) {
+		t.Error(got)
 	}
 }
 
