@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"blitiri.com.ar/go/spf"
@@ -117,7 +118,7 @@ func (s *run) sendersOf(ctx context.Context, d Domain, text string, row *Row) {
 	case fault != nil:
 		row.Result, row.Found, row.Mend = Fail, row.Found+": it is broken: "+brief(fault), "correct it"
 		return
-	case contains(terms, "+all", "all"):
+	case slices.Contains(terms, "all"), slices.Contains(terms, "+all"):
 		row.Result, row.Found, row.Mend = Warn, row.Found+": it allows everybody to send as "+d.Name, "end it with ~all or -all"
 		return
 	case len(not) > 0 && s.writes() && d.Submission == nil:
@@ -139,17 +140,6 @@ func (s *run) sendersOf(ctx context.Context, d Domain, text string, row *Row) {
 		row.Result, row.Found = Note, fmt.Sprintf("%s: it doesn't name %s; the smarthost may send from other addresses", row.Found, h)
 		row.Mend = "ask its provider what to put in, usually include:..., unless that is there"
 	}
-}
-
-func contains(terms []string, any ...string) bool {
-	for _, t := range terms {
-		for _, a := range any {
-			if t == a {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // including is an SPF record with one more mechanism, before what ends it.

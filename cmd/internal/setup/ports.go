@@ -18,8 +18,8 @@ const (
 	maxAddress = 4 // addresses of one host that are tried
 )
 
-// others are ports on which a mail server is likely to answer when it can't be reached on 25.
-var others = []int{587, 465, 2525, 993, 443}
+// otherPorts are those on which a mail server is likely to answer when it can't be reached on 25.
+var otherPorts = []int{587, 465, 2525, 993, 443}
 
 // portIn: port 25 of our public addresses leads to this node.
 func (s *run) portIn(ctx context.Context) []Row {
@@ -206,9 +206,9 @@ func (s *run) unreached(ctx context.Context, row *Row, p Primary, host string, w
 func (s *run) anyOpen(ctx context.Context, host string, not int) int {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout/2)
 	defer cancel()
-	answers := make(chan int, len(others))
+	answers := make(chan int, len(otherPorts))
 	var wg sync.WaitGroup
-	for _, port := range others {
+	for _, port := range otherPorts {
 		if port == not {
 			continue
 		}
