@@ -396,3 +396,27 @@ func TestHarvestAsksNothing(t *testing.T) {
 		t.Error("not asked")
 	}
 }
+
+// TestForwarders: for what a domain's forwarders bring nothing follows, but from filters; for others it does.
+func TestForwarders(t *testing.T) {
+	lists := listing{"192.0.2.66": {Score: 3, Refuse: true, Listed: []dnsbl.Hit{{Zone: "bl.test", Code: netip.MustParseAddr("127.0.0.2")}}}}
+	f := newFront(t, dmarcZone, func(o *policy.Options) { o.Lists, o.Scanner = lists, &scanner{} })
+	d := policy.DefaultDomain(domA)
+	d.SPFFail, d.Forwarders = policy.Reject, []netip.Prefix{netip.MustParsePrefix("192.0.2.64/28"), netip.MustParsePrefix("2001:db8:1::/48")}
+	f.border.SetConfig([]policy.Domain{d, policy.DefaultDomain(domB)})
+	for client, want := range map[string]string{"192.0.2.66": "250", "2001:db8:1::7": "250", "::ffff:192.0.2.67": "250", "192.0.2.99": "550 5.7.23", "2001:db8:2::7": "550 5.7.23"} {
+		if got := f.submit(sent{client: client, helo: "mail.test", from: "x@example.com", msg: plain}); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s, want %s", client, got, want)
+		} else if want == "250" {
+			if e, body := f.entry(); e.Verdicts["dmarc"] != "fail" || e.Verdicts["policy"] != "" || strings.Contains(body, policy.MarkField) {
+				t.Errorf("%s: %v", client, e.Verdicts)
+			}
+		}
+	}
+	if got := f.submit(sent{client: "192.0.2.66", helo: "mail.test", from: "x@example.com", rcpts: []string{"info@b.example"}, msg: plain}); !strings.HasPrefix(got, "550 5.7.1") {
+		t.Errorf("another domain: %s", got)
+	}
+	if got := f.submit(sent{client: "192.0.2.66", helo: "mail.test", from: "x@example.com", msg: strings.Replace(plain, "hello", "refuse", 1)}); !strings.HasPrefix(got, "550 5.7.1 A virus") {
+		t.Errorf("a virus: %s", got)
+	}
+}

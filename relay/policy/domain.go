@@ -1,5 +1,10 @@
 package policy
 
+import (
+	"net/netip"
+	"slices"
+)
+
 // Action is what follows from something that speaks against a message, from the mildest to the strictest.
 type Action string
 
@@ -24,6 +29,18 @@ type Domain struct {
 	DNSError Action
 	// Listed: the lists of clients say that this one is to be refused.
 	Listed Action
+	// Forwarders bring others' mail in good faith: nothing of this follows for what they bring. Filters aren't meant.
+	Forwarders []netip.Prefix
+}
+
+// forwards reports that a client is a forwarder of the domain.
+func (d *Domain) forwards(addr string) bool {
+	if len(d.Forwarders) == 0 {
+		return false
+	}
+	ip, err := netip.ParseAddr(addr)
+	ip = ip.Unmap().WithZone("")
+	return err == nil && slices.ContainsFunc(d.Forwarders, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 // DefaultDomain is what a domain wants that says nothing itself. SPF alone breaks with every forwarder, so that its failure

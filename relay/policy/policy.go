@@ -139,12 +139,16 @@ func reachable(a mailaddr.Address) bool {
 	return strings.EqualFold(a.Local, "postmaster") || strings.EqualFold(a.Local, "abuse")
 }
 
-// domain is what a domain wants.
+// domain is what a domain wants for this client.
 func (v *Visit) domain(name string) Domain {
-	if d, ok := v.domains[name]; ok {
-		return d
+	d, ok := v.domains[name]
+	switch {
+	case !ok:
+		return DefaultDomain(name)
+	case d.forwards(v.client.Addr):
+		return Domain{Name: name, SPFFail: Ignore, DMARCReject: Ignore, DMARCQuarantine: Ignore, DNSError: Ignore, Listed: Ignore}
 	}
-	return DefaultDomain(name)
+	return d
 }
 
 // look is what the lists say of the client.
@@ -166,8 +170,8 @@ func (v *Visit) Together(a, b string) bool {
 		return true
 	}
 	x, y := v.domain(a), v.domain(b)
-	x.Name = y.Name
-	return x == y
+	return x.SPFFail == y.SPFFail && x.DMARCReject == y.DMARCReject && x.DMARCQuarantine == y.DMARCQuarantine &&
+		x.DNSError == y.DNSError && x.Listed == y.Listed
 }
 
 // Message is what has arrived.

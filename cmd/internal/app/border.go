@@ -16,7 +16,7 @@ func (a *App) startBorder(c *config.Config) error {
 	}
 	a.border = policy.New(policy.Options{
 		Auth:    msgauth.New(msgauth.Options{Resolver: a.resolver, AuthservID: c.Hostname}),
-		Domains: borderDomains(c), AuthservID: c.Hostname, Lists: a.dnsbl, Scanner: a.scan, Log: a.log, Metrics: policy.NewMetrics(a.reg),
+		Domains: borderDomains(c), AuthservID: c.Hostname, Lists: strangers{a}, Scanner: a.scan, Log: a.log, Metrics: policy.NewMetrics(a.reg),
 	})
 	return nil
 }
@@ -29,6 +29,7 @@ func borderDomains(c *config.Config) []policy.Domain {
 		list = append(list, policy.Domain{
 			Name: d.Name, SPFFail: policy.Action(d.Border.SPFFail), DMARCReject: policy.Action(d.Border.DMARCReject),
 			DMARCQuarantine: policy.Action(d.Border.DMARCQuarantine), DNSError: policy.Action(d.Border.DNSError), Listed: policy.Action(d.Border.DNSBLListed),
+			Forwarders: d.Border.ForwarderNets,
 		})
 	}
 	return list

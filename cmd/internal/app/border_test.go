@@ -1,6 +1,7 @@
 package app
 
 import (
+	"reflect"
 	"testing"
 
 	"restante/cmd/internal/config"
@@ -11,7 +12,7 @@ import (
 func TestBorderDefaults(t *testing.T) {
 	c := config.Defaults()
 	c.Domains = []config.Domain{{Name: "example.com", Border: c.Border}}
-	if got, want := borderDomains(c)[0], policy.DefaultDomain("example.com"); got != want {
+	if got, want := borderDomains(c)[0], policy.DefaultDomain("example.com"); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }

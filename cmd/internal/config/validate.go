@@ -74,6 +74,7 @@ func (d *decoder) validate(c *Config) {
 	if len(c.Notify.Command) > 0 && c.Notify.Command[0] == "" {
 		d.bad("notify.command", `write the program and its arguments: command = ["/usr/local/bin/page", "--urgent"]`, "has an empty program")
 	}
+	d.border(c)
 	d.webmail(c)
 	d.filters(c)
 	if len(c.Domains) == 0 {
