@@ -58,18 +58,17 @@ func fillIn(text string, ours []string) string {
 	if len(ours) == 0 {
 		ours = []string{"<this machine's address>"}
 	}
-	var cidr, quoted []string
+	var prefixes, quoted []string
 	for _, a := range ours {
-		line := a
-		if ip, err := netip.ParseAddr(a); err == nil {
-			line = netip.PrefixFrom(ip, ip.BitLen()).String()
-		}
-		cidr = append(cidr, "  "+line+" permit")
 		quoted = append(quoted, `"`+a+`"`)
+		if ip, err := netip.ParseAddr(a); err == nil {
+			a = netip.PrefixFrom(ip, ip.BitLen()).String()
+		}
+		prefixes = append(prefixes, a)
 	}
 	return strings.NewReplacer(
 		"{list}", strings.Join(ours, ", "), "{words}", strings.Join(ours, " "), "{exim}", "<; "+strings.Join(ours, " ; "),
-		"{quoted}", strings.Join(quoted, ","), "{cidr}", strings.Join(cidr, "\n"),
+		"{quoted}", strings.Join(quoted, ","), "{prefixes}", strings.Join(prefixes, " "),
 	).Replace(text)
 }
 
@@ -119,26 +118,29 @@ func special(k Kind, p Problem) string {
 func postfix(p Problem) string {
 	switch p {
 	case Allow:
-		return `/etc/postfix/restante.cidr:
-{cidr}
-main.cf, never in mynetworks:
-  smtpd_recipient_restrictions = reject_unauth_destination, check_client_access cidr:/etc/postfix/restante.cidr, ... SPF, blocklists, greylisting ...
-  smtpd_client_event_limit_exceptions = $mynetworks, {list}
-  postscreen_access_list = permit_mynetworks, cidr:/etc/postfix/restante.cidr
-in policyd-spf.conf:  Whitelist = {list}`
+		return `printf '%s permit\n' {prefixes} >> /etc/postfix/restante.cidr
+postconf -e 'smtpd_client_event_limit_exceptions = $mynetworks, {list}'
+postconf -e 'postscreen_access_list = permit_mynetworks, cidr:/etc/postfix/restante.cidr'
+and in main.cf, not in mynetworks but between reject_unauth_destination and the checks of SPF, blocklists and greylisting:
+smtpd_recipient_restrictions = permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination, check_client_access cidr:/etc/postfix/restante.cidr, ...
+and first in smtpd_client_restrictions, smtpd_helo_restrictions and smtpd_sender_restrictions, where those check anything`
 	case Origin:
-		return `main.cf:  smtpd_authorized_xclient_hosts = {list}
-and here, in its [[domain]]:  origin = "xclient"`
+		return `postconf -e 'smtpd_authorized_xclient_hosts = {list}' && postfix reload
+and here, in its [[domain]]: origin = "xclient"`
 	case SPF:
-		return `policyd-spf.conf:  Whitelist = {list}
-or main.cf:  smtpd_authorized_xclient_hosts = {list}, and here origin = "xclient": then it checks the real client`
+		return `in /etc/postfix-policyd-spf-python/policyd-spf.conf: Whitelist = {list}
+or let it check the real client: postconf -e 'smtpd_authorized_xclient_hosts = {list}' && postfix reload
+and here, in its [[domain]]: origin = "xclient"`
 	case Rate:
-		return `main.cf:  smtpd_client_event_limit_exceptions = $mynetworks, {list}
-          in_flow_delay = 0`
+		return `postconf -e 'smtpd_client_event_limit_exceptions = $mynetworks, {list}' 'in_flow_delay = 0' && postfix reload`
+	case Content:
+		return `let its filter look at the client in our Received field. rspamd, in local.d/external_relay.conf, where our address has our name:
+rules { RESTANTE { strategy = "hostname_map"; hostname_map = [ "<this machine's name>", ]; } }
+SpamAssassin, in local.cf: trusted_networks {words}`
 	case Size:
-		return "main.cf:  message_size_limit = 52428800, or lower [smtp] max_message_size here to the same"
+		return "postconf -e message_size_limit=52428800 && postfix reload, or lower [smtp] max_message_size here to the same"
 	case TLS:
-		return "main.cf:  smtpd_tls_security_level = may, smtpd_tls_chain_files = key.pem, cert.pem; then here tls = \"required\" with tls_fingerprints or tls_ca"
+		return "postconf -e smtpd_tls_security_level=may smtpd_tls_chain_files=/etc/postfix/key.pem,/etc/postfix/cert.pem && postfix reload; then here tls = \"required\" with tls_fingerprints or tls_ca"
 	}
 	return ""
 }
@@ -228,10 +230,8 @@ func zimbra(p Problem) string {
 	switch p {
 	case Allow:
 		return `As the user zimbra, on each MTA:
-/opt/zimbra/conf/restante.cidr:
-{cidr}
-/opt/zimbra/conf/zmconfigd/smtpd_recipient_restrictions.cf, a line right behind permit_mynetworks:
-  check_client_access cidr:/opt/zimbra/conf/restante.cidr
+  printf '%s permit\n' {prefixes} >> /opt/zimbra/conf/restante.cidr
+  sed -i '/^permit_mynetworks/a check_client_access cidr:/opt/zimbra/conf/restante.cidr' /opt/zimbra/conf/zmconfigd/smtpd_recipient_restrictions.cf
   zmprov mcf zimbraMtaPostscreenAccessList "permit_mynetworks, cidr:/opt/zimbra/conf/restante.cidr"
   postconf -e 'smtpd_client_event_limit_exceptions = $mynetworks, {list}'
   echo 'trusted_networks {words}' >> /opt/zimbra/data/spamassassin/localrules/sauser.cf      # SpamAssassin looks at the client in our Received field
