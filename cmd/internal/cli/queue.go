@@ -356,6 +356,7 @@ func (e *Env) printView(v *index.View) {
 		row("filters say", filters(m.Verdicts))
 		if m.Reason != m.Quarantine {
 			row("kept because", admin.Brief(m.Reason))
+			row("must stay", within(m.Params))
 		}
 		row("in quarantine", quarantine(v))
 		row("sha256", m.SHA256)
@@ -397,6 +398,14 @@ func sizes(m *spool.Entry) string {
 		size += ", and " + octets(int64(m.TraceSize)) + " of trace fields before it"
 	}
 	return size
+}
+
+// within is where its sender wants a message to stay.
+func within(p spool.Params) string {
+	if !p.RequireTLS {
+		return ""
+	}
+	return "within verified TLS (REQUIRETLS)"
 }
 
 // eventText is what the primary, or whoever did it, said.
