@@ -170,3 +170,28 @@ func TestFilters(t *testing.T) {
 		}
 	}
 }
+
+// TestPostmap: what postmap prints of a real table is read as it was meant.
+func TestPostmap(t *testing.T) {
+	postmap := need.Program(t, "postmap")
+	table := "hash:" + filepath.Join(t.TempDir(), "virtual")
+	text := "# who is there\nAnna@example.com OK\nsales@example.com anna@example.com,\n ben@example.com\n@example.net anna@example.com\nexample.net anything\n"
+	if err := os.WriteFile(strings.TrimPrefix(table, "hash:"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(postmap, table).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	out, err := exec.Command(postmap, "-s", table).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for domain, want := range map[string]string{"example.com": "anna@example.com sales@example.com/alias ~1example.net", "example.net": "@example.net ~2example.com", "": "@example.net anna@example.com sales@example.com/alias"} {
+		if r, err := Parse(strings.NewReader(string(out)), "", domain); err != nil || words(r) != want {
+			t.Errorf("%s, %v, not %s in\n%s", words(r), err, want, out)
+		}
+	}
+	if r, err := Parse(strings.NewReader("root:x:0:0:root:/root:/bin/bash\nanna:x:1000:1000::/home/anna:/bin/sh\n"), "", "example.com"); err != nil || words(r) != "root@example.com/user anna@example.com/user" {
+		t.Error(words(r), err)
+	}
+}

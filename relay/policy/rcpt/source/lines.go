@@ -97,6 +97,19 @@ func postfixLine(t string) bool {
 
 // postfix reads a lookup table: access(5), virtual(5), relay_recipient_maps.
 func (c *collector) postfix(text string) {
+	type bare struct {
+		key  string
+		line int
+	}
+	var dotted []bare // a name with dots in it, or a domain
+	domains := map[string]bool{c.domain: true}
+	defer func() {
+		for _, b := range dotted {
+			if c.line = b.line; !domains[b.key] { // else it says that the domain is there (virtual(5))
+				c.add(b.key, "")
+			}
+		}
+	}()
 	c.logical(text, true, func(line string) {
 		end := strings.IndexAny(line, " \t")
 		if strings.HasPrefix(line, `"`) { // postmap(5): a key may be quoted when it has white space
@@ -115,9 +128,11 @@ func (c *collector) postfix(text string) {
 		case refuses(value):
 			c.skip(line, "this table refuses the address")
 			return
-		case !strings.Contains(key, "@") && c.domain != "" && strings.EqualFold(key, c.domain):
-			return // it says that the domain is there (virtual(5))
+		case !strings.Contains(key, "@") && strings.Contains(key, "."):
+			dotted = append(dotted, bare{strings.ToLower(key), c.line})
+			return
 		}
+		domains[strings.ToLower(key[strings.LastIndexByte(key, '@')+1:])] = true
 		if strings.HasPrefix(key, "@") {
 			c.catchAll(key)
 			return
