@@ -193,6 +193,9 @@ func (s *run) noTLSA(ctx context.Context, row *Row, publish []Record) {
 		return
 	}
 	row.Found = "none, and none of the other mail servers has one"
+	if len(publish) > 0 {
+		row.Mend = "where our zone is signed by DNSSEC it may have one: " + publish[0].String()
+	}
 }
 
 // fits reports that a certificate of the chain is the one that a record names (RFC 6698 2.1). Usage 3 is about the first alone.

@@ -48,7 +48,7 @@ func TestTLSA(t *testing.T) {
 	const another = "3 1 1 0000000000000000000000000000000000000000000000000000000000000000"
 	primary := "_25._tcp.mail.example.com. TLSA " + another + "\n"
 	for _, o := range []one{
-		{name: "nobody has one", check: "TLSA", result: OK, found: "none"},
+		{name: "nobody has one", check: "TLSA", result: OK, found: "none", mend: "may have one: _25._tcp.mx2.example.net. TLSA 3 1 1 "},
 		{name: "the primary has one", zone: primary, change: func(r *rig) { r.dns.Sign("example.com") }, check: "TLSA", result: Warn, found: "mail.example.com has one", record: "_25._tcp.mx2.example.net. TLSA 3 1 1 "},
 		{name: "the primary has one, unsigned", zone: primary, check: "TLSA", result: Note, found: "mail.example.com has one; the resolver", record: "TLSA 3 1 1 "},
 		{name: "not ours", zone: "_25._tcp.mx2.example.net. TLSA " + another + "\n", check: "TLSA", result: Fail, record: "TLSA 3 1 1 "},
