@@ -76,6 +76,9 @@ func (c *pairCollector) Collect(out chan<- prometheus.Metric) {
 		}
 		gauge("restante_pending_pairs", "Pairs waiting for the primary.", float64(s.All.Pending), d)
 		gauge("restante_parked_pairs", "Pairs that need a person.", float64(s.All.Parked), d)
+		if in, _, err := c.app.index.Quarantined(ctx, d, ""); err == nil {
+			gauge("restante_quarantined_pairs", "Of the parked pairs, those that wait for a release from quarantine.", float64(in), d)
+		}
 		oldest := 0.0
 		if !s.Oldest.IsZero() {
 			oldest = time.Since(s.Oldest).Seconds()

@@ -3,6 +3,7 @@ package scan
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -233,5 +234,36 @@ func TestNobodyThere(t *testing.T) {
 	}
 	if err := s.SetConfig(Config{}); err != nil || s.On() {
 		t.Error("filters stay on")
+	}
+}
+
+// TestRspamdIsTold: what rspamd is told over TLS with a CA of one's own: the password, each recipient up to maxRcpts, addresses in UTF-8; and
+// nothing that would end a header line.
+func TestRspamdIsTold(t *testing.T) {
+	var got http.Header
+	var body []byte
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header
+		body, _ = io.ReadAll(r.Body)                      // a test's own client
+		_, _ = io.WriteString(w, `{"action":"no action"}`) // likewise
+	}))
+	defer srv.Close()
+	pool := x509.NewCertPool()
+	pool.AddCert(srv.Certificate())
+	s := newSet(t, Config{Rspamd: Rspamd{URL: srv.URL, Password: "secret", RootCAs: pool}})
+	m := message("Hello", "x")
+	m.From, m.Client.Helo, m.Client.Name = "ännä@küche.example", "a\r\nPass: all", ""
+	for range 2 * maxRcpts {
+		m.Rcpts = append(m.Rcpts, "info@example.com")
+	}
+	if r := s.Scan(context.Background(), m); r.Action != Take || r.Verdicts["rspamd"] != "no action" {
+		t.Fatalf("%+v", r)
+	}
+	if got.Get("From") != m.From || got.Get("Password") != "secret" || got.Get("IP") != "192.0.2.7" || got.Get("Hostname") != "unknown" || got.Get("Queue-Id") != m.ID ||
+		got.Get("Helo") != "" || got.Get("Pass") != "" || len(got["Rcpt"]) != maxRcpts || got.Get("TLS-Version") != "TLS1.3" || int64(len(body)) != m.Size {
+		t.Errorf("rspamd was told %v and given %d octets", got, len(body))
+	}
+	if r := newSet(t, Config{Rspamd: Rspamd{URL: srv.URL}}).Scan(context.Background(), m); r.Action != Mark || !strings.Contains(r.Reason, "certificate") {
+		t.Errorf("with an unknown certificate: %+v", r)
 	}
 }

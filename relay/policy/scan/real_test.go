@@ -29,6 +29,9 @@ func message(subject, text string) Message {
 }
 
 func TestRspamd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts a program")
+	}
 	in := scantest.Rspamd(t)
 	s := newSet(t, Config{Rspamd: Rspamd{URL: in.URL}})
 	for _, c := range []struct {
@@ -77,6 +80,9 @@ func TestRspamd(t *testing.T) {
 }
 
 func TestRspamdSocketAndActions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts a program")
+	}
 	in := scantest.Rspamd(t)
 	s := newSet(t, Config{Rspamd: Rspamd{URL: "unix:" + in.Socket, Actions: map[string]Action{"reject": Quarantine, "add header": Refuse}}})
 	if r := s.Scan(context.Background(), message("spam-reject", "x")); r.Action != Quarantine || r.Fields == nil || !r.Reply.IsZero() {
