@@ -21,7 +21,7 @@ func (j *Judge) dkim(ctx context.Context, h *header, body io.ReaderAt, size int6
 	for _, t := range h.tags {
 		b := t["b"]
 		out = append(out, Signature{
-			Result: Policy, Domain: aLabels(t["d"]), Selector: t["s"], Algorithm: t["a"],
+			Result: Policy, Domain: short(aLabels(t["d"])), Selector: short(t["s"]), Algorithm: short(t["a"]),
 			Tag: b[:min(len(b), tagLength)], Reason: h.refuse,
 		})
 	}
@@ -64,6 +64,9 @@ func (j *Judge) dkim(ctx context.Context, h *header, body io.ReaderAt, size int6
 	}
 	return out
 }
+
+// short cuts what no name in DNS is longer than: it is told, and a line of a header has its limit.
+func short(s string) string { return s[:min(len(s), 255)] }
 
 func resultOf(err error) Result {
 	switch text := err.Error(); {

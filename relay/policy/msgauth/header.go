@@ -111,8 +111,7 @@ func (h *header) authors() (domains []string, why string) {
 			break
 		}
 		if len(from) > maxFrom {
-			why = "From is longer than is read"
-			continue
+			from, why = from[:maxFrom], "From is longer than is read"
 		}
 		for _, addr := range addresses(from) {
 			at := strings.LastIndexByte(addr, '@')

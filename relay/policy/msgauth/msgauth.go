@@ -202,11 +202,11 @@ func (k *Check) Message(ctx context.Context, body io.ReaderAt, size int64) Verdi
 		return v
 	}
 	v.Judged = true
-	short, cancel := context.WithTimeout(ctx, k.j.o.Timeout+time.Duration(size/hashed)*time.Second)
+	limited, cancel := context.WithTimeout(ctx, k.j.o.Timeout+time.Duration(size/hashed)*time.Second)
 	defer cancel()
-	v.DKIM = k.j.dkim(short, h, body, size)
-	v.SPF, v.Helo = k.Sender(short)
-	v.DMARC = k.j.dmarc(short, h, &v)
+	v.DKIM = k.j.dkim(limited, h, body, size)
+	v.SPF, v.Helo = k.Sender(limited)
+	v.DMARC = k.j.dmarc(limited, h, &v)
 	return v
 }
 

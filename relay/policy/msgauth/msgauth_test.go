@@ -228,6 +228,30 @@ func TestWhatSendersWriteStaysInItsPlace(t *testing.T) {
 	}
 }
 
+// TestLongNames: what a sender writes into a signature doesn't make our field longer than a header may be.
+func TestLongNames(t *testing.T) {
+	j, _ := judge(t)
+	long := strings.Repeat("a", 10_000)
+	msg := "DKIM-Signature: v=1; a=" + long + "; d=" + strings.Repeat("a.", 5_000) + "test; s=" + long + "; h=from; bh=x; b=" + long + "\r\n" + message("x@"+long+".example.com")
+	v := j.Judge(t.Context(), spool.Client{Addr: "203.0.113.9", Helo: long + ".test"}, long+"@none.example", strings.NewReader(msg), int64(len(msg)))
+	wellFormed(t, j.Field(&v))
+	for k, s := range v.Map() {
+		if len(s) > 300 {
+			t.Errorf("%s has %d octets", k, len(s))
+		}
+	}
+}
+
+// TestLongFrom: a domain that asks to reject is not hidden by what stands behind it.
+func TestLongFrom(t *testing.T) {
+	j, _ := judge(t)
+	msg := message("a@example.com, " + strings.Repeat("a@none.example,\r\n ", 1000) + "a@none.example")
+	v := j.Judge(t.Context(), client("203.0.113.9"), "", strings.NewReader(msg), int64(len(msg)))
+	if m := v.Map(); m["dmarc"] != "fail" || m["dmarc.policy"] != "reject" {
+		t.Errorf("%v", m)
+	}
+}
+
 // Headers made to be slow are not parsed by those that would be.
 func TestHeaderBombs(t *testing.T) {
 	sig := "DKIM-Signature: v=1; a=rsa-sha256; d=example.com; s=s1; bh=x; b=y; h=from"
