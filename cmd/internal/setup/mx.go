@@ -166,7 +166,7 @@ func (s *run) recipients(d Domain) check {
 	return func(context.Context) []Row {
 		r := d.Recipients
 		row := Row{Domain: d.Name, Check: "recipients", Result: OK, Found: r.Text}
-		mend := fmt.Sprintf("restante recipient import %s <file>, or [domain.ldap]", d.Name)
+		mend := "restante recipient import <file> --domain " + d.Name + ", or recipients_file or [domain.ldap]"
 		switch {
 		case r.Stale != "":
 			row.Result, row.Found, row.Mend = Warn, r.Stale, mend

@@ -140,7 +140,7 @@ func TestMX(t *testing.T) {
 		{name: "address", take: "example.com. MX 10", zone: "example.com. MX 10 192.0.2.1.\n", check: "MX", result: Fail, found: "not an address"},
 		{name: "alias", take: "example.com. MX 10", zone: "example.com. MX 10 m.example.com.\nm.example.com. CNAME mail.example.com.\n", check: "MX", result: Warn, found: "alias"},
 		{name: "nowhere", take: "example.com. MX 10", zone: "example.com. MX 10 gone.example.com.\n", check: "MX", result: Warn, found: "gone.example.com has no address"},
-		{name: "no list", change: func(r *rig) { r.node.Domains[0].Recipients = Recipients{} }, check: "recipients", result: Warn, found: "no list", mend: "restante recipient import example.com"},
+		{name: "no list", change: func(r *rig) { r.node.Domains[0].Recipients = Recipients{} }, check: "recipients", result: Warn, found: "no list", mend: "restante recipient import <file> --domain example.com"},
 		{name: "any", change: func(r *rig) { r.node.Domains[0].Recipients = Recipients{Complete: true, Text: "any"} }, check: "recipients", result: OK, found: "any"},
 		{name: "stale", change: func(r *rig) { r.node.Domains[0].Recipients.Stale = "9 days old" }, check: "recipients", result: Warn, found: "9 days"},
 	} {
