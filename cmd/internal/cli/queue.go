@@ -356,8 +356,8 @@ func (e *Env) printView(v *index.View) {
 		row("filters say", filters(m.Verdicts))
 		if m.Reason != m.Quarantine {
 			row("kept because", admin.Brief(m.Reason))
-			row("must stay", within(m.Params))
 		}
+		row("must stay", within(m.Params))
 		row("in quarantine", quarantine(v))
 		row("sha256", m.SHA256)
 		row("in", fmt.Sprintf("%s batch %d", v.Location.Stream, v.Location.Seq))
