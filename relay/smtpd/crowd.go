@@ -11,15 +11,16 @@ import (
 )
 
 // What happens when sessions run short. From stressAt percent of Limits.Sessions on, nobody may be idle for longer than
-// stressIdle. When all are taken, who comes takes the place of somebody idle: first of who has said nothing yet, then of who has brought no
+// stressIdle, and messages have to come at stressRate: a place can't be held for hours at a few octets a second. When all are taken, who comes takes the place of somebody idle: first of who has said nothing yet, then of who has brought no
 // message yet, then of the rest, of each kind those who have waited longest; but of nobody who has waited for less than patience, so that a
 // flood can't push out who is on the way. For who has yet to say hello that is silence, which is a round trip or two.
 const (
 	stressAt   = 80
 	stressIdle = 10 * time.Second
+	stressRate = 2000 // octets a second that a message has to come with then
 	patience   = 2 * time.Second
 	silence    = 200 * time.Millisecond
-	crowdShare = 20                     // one of so many sessions is sent away at once, so that one look at all of them serves many newcomers
+	crowdShare = 20                    // one of so many sessions is sent away at once, so that one look at all of them serves many newcomers
 	crowdRest  = 50 * time.Millisecond // until all are looked at again when nobody could be sent away
 )
 
@@ -166,12 +167,27 @@ const (
 	useful // a message was accepted
 )
 
+// minRate is how fast a message has to come now.
+func (w *wire) minRate() int64 {
+	if w.srv.stressed.Load() {
+		return max(w.limits.MinRate, stressRate)
+	}
+	return w.limits.MinRate
+}
+
+// shake notes that a TLS handshake begins or ends: who doesn't go on with it is idle too.
+func (w *wire) shake(begins bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.shaking, w.since = begins, time.Now()
+}
+
 // idleSince says since when the peer owes us a command, and what it has come to. ok is false while it doesn't, or is being
 // sent away. It may be called by any goroutine.
 func (w *wire) idleSince() (since time.Time, worth worth, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.since, w.worth, w.waiting && w.leaving == nil
+	return w.since, w.worth, (w.waiting || w.shaking) && w.leaving == nil
 }
 
 // rises notes what a session has come to.

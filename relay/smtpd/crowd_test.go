@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"restante/relay/policy/rate"
+	"restante/relay/tlscert"
 )
 
 // When all sessions are taken, who comes gets the place of who has waited longest and come to least; who is within a message, or was
@@ -63,6 +64,52 @@ func TestCrowd(t *testing.T) {
 		}
 		if len(h.messages) != 2 || s.going != 0 || s.Sessions() != 0 {
 			t.Errorf("%d messages, %d going, %d sessions", len(h.messages), s.going, s.Sessions())
+		}
+	})
+}
+
+// Who doesn't go on with a TLS handshake, or drips a message, holds no place for long.
+func TestCrowdHandshake(t *testing.T) {
+	certs, err := tlscert.New(tlscert.Options{Dir: t.TempDir(), Hostname: "mx2.example.test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s := testServer(t, Options{Certificates: certs, Limits: Limits{Sessions: 2, SessionsPerAddress: 2}})
+		shaking, dripping := connect(t, s, "198.51.100.1:1"), connect(t, s, "198.51.100.1:2")
+		shaking.say("EHLO c.example\r\n")
+		shaking.say("STARTTLS\r\n")
+		dripping.say(toDATA)
+		begun := time.Now()
+		dripped := make(chan struct{})
+		go func() {
+			defer close(dripped)
+			for { // 1,000 octets a second
+				if _, err := io.WriteString(dripping.Conn, strings.Repeat("x", 98)+"\r\n"); err != nil {
+					return
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+		}()
+		time.Sleep(patience)
+		next := connect(t, s, "203.0.113.1:1")
+		next.say("QUIT\r\n")
+		if all := <-next.heard; !strings.HasSuffix(all, "221 2.0.0 Bye\r\n") {
+			t.Errorf("%q", all)
+		}
+		<-shaking.heard
+		more := []*peer{connect(t, s, "203.0.113.1:2")} // crowded still
+		took, last := dripping.over(begun)
+		within(t, "closed", took, stressIdle, stressIdle+time.Second)
+		if !strings.HasPrefix(last, "421 4.4.2 ") {
+			t.Errorf("%q", last)
+		}
+		<-dripped
+		for _, p := range more {
+			p.Close()
+		}
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Error(err)
 		}
 	})
 }

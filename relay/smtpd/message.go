@@ -21,7 +21,7 @@ func (w *wire) more() error {
 		return err
 	}
 	w.waited += time.Since(begun)
-	if w.waited > w.rateGrace() && float64(w.got) < w.waited.Seconds()*float64(w.limits.MinRate) {
+	if w.waited > w.rateGrace() && float64(w.got) < w.waited.Seconds()*float64(w.minRate()) {
 		return errSlow
 	}
 	return nil

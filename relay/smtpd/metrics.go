@@ -39,7 +39,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		recipients: prometheus.NewCounterVec(counter("recipients_refused_total",
 			"Recipients refused, by code and enhanced code."), []string{"code"}),
 		limits: prometheus.NewCounterVec(counter("limited_total",
-			"Sessions refused or ended by a limit, by limit."), []string{"limit"}),
+			"Sessions and messages refused or ended by a limit, by limit."), []string{"limit"}),
 		handshakes: prometheus.NewCounterVec(counter("tls_handshakes_total", "TLS handshakes, by result."), []string{"result"}),
 		octets:     prometheus.NewCounter(counter("bytes_total", "Octets of accepted messages.")),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "restante_smtp_transaction_seconds",

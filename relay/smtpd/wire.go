@@ -71,7 +71,8 @@ type wire struct {
 
 	mu      sync.Mutex
 	waiting bool      // for a command, with no message open: may be sent away
-	since   time.Time // when that began
+	shaking bool      // in a TLS handshake
+	since   time.Time // when either began
 	worth   worth     // what it has come to
 	leaving error     // why it is being sent away: errLeave, errCrowd
 	closed  bool
@@ -349,7 +350,10 @@ func (w *wire) handshake() error {
 		return w.lost(err)
 	}
 	tc := tls.Server(w.raw, w.srv.tls)
-	if err := tc.HandshakeContext(w.ctx); err != nil {
+	w.shake(true)
+	err := tc.HandshakeContext(w.ctx)
+	w.shake(false)
+	if err != nil {
 		w.srv.o.Metrics.tls("failed")
 		w.log.Info("tls handshake failed", "error", err)
 		w.err = errGone // never back to plain text
@@ -407,11 +411,12 @@ func (w *wire) linger() {
 func (w *wire) sendAway(why error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if why == errCrowd && (!w.waiting || w.leaving != nil) {
+	idle := w.waiting || w.shaking && why == errCrowd
+	if why == errCrowd && (!idle || w.leaving != nil) {
 		return false
 	}
 	w.leaving = why
-	if w.waiting {
+	if idle {
 		// Wakes the read; if that fails the connection is gone already.
 		_ = w.raw.SetReadDeadline(time.Unix(1, 0))
 	}

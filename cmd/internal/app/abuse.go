@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 
@@ -32,9 +33,27 @@ func (a *App) startAbuse(c *config.Config) error {
 	return nil
 }
 
+// strangers looks clients up that aren't named as exempt.
+type strangers struct{ a *App }
+
+// Look implements policy.Lists.
+func (s strangers) Look(ctx context.Context, addr netip.Addr) dnsbl.Result {
+	if s.a.rates.Named(addr) {
+		return dnsbl.Result{}
+	}
+	return s.a.dnsbl.Look(ctx, addr)
+}
+
+// arrived begins to look up who has just connected.
+func (s strangers) arrived(addr netip.Addr) {
+	if !s.a.rates.Named(addr) {
+		s.a.dnsbl.Begin(addr)
+	}
+}
+
 // guarded adds them to the options of the SMTP server.
 func (a *App) guarded(o smtpd.Options, c *config.Config) smtpd.Options {
-	o.Rates, o.Proxies, o.Arrived = a.rates, c.SMTP.ProxyNets, a.dnsbl.Begin
+	o.Rates, o.Proxies, o.Arrived = a.rates, c.SMTP.ProxyNets, strangers{a}.arrived
 	return o
 }
 

@@ -181,7 +181,7 @@ func smtpLimits(c *config.Config) smtpd.Limits {
 	l := smtpd.DefaultLimits()
 	l.Sessions, l.SessionsPerAddress = c.SMTP.MaxSessions, c.SMTP.MaxSessionsPerAddress
 	l.Recipients, l.MessageSize = c.SMTP.MaxRecipients, int64(c.SMTP.MaxMessageSize)
-	l.Errors, l.Idle, l.MinRate = c.SMTP.MaxErrors, c.SMTP.IdleTimeout.Std(), int64(c.SMTP.MinRate)
+	l.Errors, l.Idle, l.MinRate = c.SMTP.MaxErrors, c.SMTP.IdleTimeout.Std(), max(int64(c.SMTP.MinRate), 1) // 0 would be the default
 	return l
 }
 

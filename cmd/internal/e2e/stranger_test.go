@@ -424,11 +424,18 @@ func TestStrangers(t *testing.T) {
 		t.Errorf("%v banned, %v", banned, err)
 	}
 
+	for range 200 {
+		stranger(t, n, "172.17.0.1").nc.Close()
+	}
+	if status, _ := n.CLI(t.Context(), "status"); !strings.Contains(string(status), "all clients of late come from 172.17.0.1: something before this machine hides who connects") {
+		t.Errorf("status:\n%s", status)
+	}
+
 	text, err := os.ReadFile(dir + "/restante.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	mended := strings.NewReplacer("zone = \"bl.test\"\n", "zone = \"bl.test\"\nname = \"other name\"\nweight = 2\n", "refused_recipients = 5\n", "exempt = [\"198.51.100.20\"]\n",
+	mended := strings.NewReplacer("zone = \"bl.test\"\n", "zone = \"bl.test\"\nname = \"other name\"\nweight = 2\n", "refused_recipients = 5\n", "exempt = [\"198.51.100.20\", \"2001:db8::/32\"]\n",
 		"[[dnsbl]]\nzone = \"quota.test\"\ncodes = [\"127.0.0.2\"]\n", "").Replace(string(text))
 	if err := os.WriteFile(dir+"/restante.toml", []byte(mended), 0o600); err != nil {
 		t.Fatal(err)
@@ -444,6 +451,12 @@ func TestStrangers(t *testing.T) {
 	c.say("MAIL FROM:<a@sender.test>")
 	if refusal := c.line(t, "RCPT TO:<user@example.test>"); !strings.Contains(refusal, "other name") {
 		t.Errorf("%q", refusal)
+	}
+	c = stranger(t, n, "2001:db8::7") // listed, and exempt now
+	c.say("EHLO listed.test")
+	c.say("MAIL FROM:<a@sender.test>")
+	if c.say("RCPT TO:<user@example.test>"); c.last != "250" {
+		t.Errorf("exempt now: %s", c.last)
 	}
 	if status, _ := n.CLI(t.Context(), "status"); strings.Contains(string(status), "quota.test") {
 		t.Errorf("status:\n%s", status)
