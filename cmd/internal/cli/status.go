@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"restante/cmd/internal/admin"
+	"restante/relay/policy/rcpt"
 	"restante/relay/policy/scan"
 )
 
@@ -24,7 +25,7 @@ func newStatus(c *command) *cobra.Command {
 		Long: `How the domains, the store and the node are; what isn't up first.
 
 Counts are pairs of message and recipient since the domain's last outage began. Exit code 4 when a
-domain is not up, mail is parked (of earlier outages too), a content filter or the store is failing, or the index is
+domain is not up, mail is parked (of earlier outages too), a content filter, a list of recipients or the store is failing, or the index is
 still reading the store: then counts are incomplete, and "?" is what nobody knows yet.`,
 		Example: `  restante status
   restante status --watch
@@ -71,7 +72,7 @@ still reading the store: then counts are incomplete, and "?" is what nobody know
 // needsAttention: a person should look.
 func needsAttention(s *admin.Status) bool {
 	for _, d := range s.Domains {
-		if d.State != "up" || d.Parked+d.EarlierParked > 0 {
+		if d.State != "up" || d.Parked+d.EarlierParked > 0 || slices.ContainsFunc(d.Lists.Sources, func(s rcpt.SourceState) bool { return s.Err != "" }) {
 			return true
 		}
 	}
