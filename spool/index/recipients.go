@@ -69,8 +69,12 @@ func texts(v any) []string {
 	return nil
 }
 
-// Recipients calls each for what has changed since the mark, in any order, and returns the mark to go on with. When the index was
-// emptied since, what was read before is void and all of it comes again: the mark's Reset has changed. each must not ask the index.
+// recipientsPage is how many rows of a table Recipients reads at once.
+const recipientsPage = 10_000
+
+// Recipients calls each for what has changed since the mark, in any order, but for no more than some thousands, and returns the mark to
+// go on with: the same one when nothing has changed. When the index was emptied since, what was read before is void and all
+// of it comes again: the mark's Reset has changed. each must not ask the index.
 func (x *Index) Recipients(ctx context.Context, after RecipientsMark, each func(Recipient) error) (RecipientsMark, error) {
 	if r := x.resets.Load(); r != after.Reset {
 		after = RecipientsMark{Reset: r}
@@ -81,17 +85,17 @@ func (x *Index) Recipients(ctx context.Context, after RecipientsMark, each func(
 		return after, err
 	}
 	defer tx.Rollback() // it only reads
-	err = table.Each(ctx, tx, "SELECT n, domain, address FROM known WHERE n>? ORDER BY n", func(r *sql.Rows) error {
+	err = table.Each(ctx, tx, "SELECT n, domain, address FROM known WHERE n>? ORDER BY n LIMIT ?", func(r *sql.Rows) error {
 		var one Recipient
 		if err := r.Scan(&next.known, &one.Domain, &one.Address); err != nil {
 			return err
 		}
 		return each(one)
-	}, after.known)
+	}, after.known, recipientsPage)
 	if err != nil {
 		return after, err
 	}
-	err = table.Each(ctx, tx, "SELECT n, domain, source, address, kind, gone, time FROM recipient WHERE n>? ORDER BY n", func(r *sql.Rows) error {
+	err = table.Each(ctx, tx, "SELECT n, domain, source, address, kind, gone, time FROM recipient WHERE n>? ORDER BY n LIMIT ?", func(r *sql.Rows) error {
 		var one Recipient
 		var ns int64
 		if err := r.Scan(&next.changed, &one.Domain, &one.Source, &one.Address, &one.Kind, &one.Gone, &ns); err != nil {
@@ -99,7 +103,7 @@ func (x *Index) Recipients(ctx context.Context, after RecipientsMark, each func(
 		}
 		one.Time = when(ns)
 		return each(one)
-	}, after.changed)
+	}, after.changed, recipientsPage)
 	if err != nil {
 		return after, err
 	}

@@ -22,12 +22,13 @@ type Directory struct {
 
 	writing sync.Mutex // held while lists are changed: one after another
 
+	mark    index.RecipientsMark // how far the index was followed; for follow alone, as the next
+	listsAt time.Time            // when the index was last asked for lists
+
 	mu      sync.RWMutex
 	domains map[string]*domain // hosted
 	books   map[string]*book   // of domains that the ledger knows too, hosted or not
 	kinds   []string           // by person.kind
-	mark    index.RecipientsMark
-	listsAt time.Time // when the index was last asked for lists
 }
 
 // domain is a hosted domain.

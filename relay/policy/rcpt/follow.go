@@ -56,43 +56,58 @@ func (d *Directory) Run(ctx context.Context) error {
 	}
 }
 
-// follow takes in what has changed in the index.
+// follow takes in what has changed in the index, page by page.
 func (d *Directory) follow(ctx context.Context) error {
 	if d.o.Index == nil {
 		return nil
 	}
-	d.mu.RLock()
-	mark := d.mark
-	d.mu.RUnlock()
-	var changed []index.Recipient
-	next, err := d.o.Index.Recipients(ctx, mark, func(r index.Recipient) error {
-		changed = append(changed, r)
-		return nil
-	})
-	if err != nil {
-		return err
+	now, changed := d.now(), false
+	for {
+		before := d.mark
+		if err := d.page(ctx, now); err != nil {
+			return err
+		}
+		if d.mark == before {
+			break
+		}
+		changed = true
 	}
-	now := d.now()
-	if next == mark && now.Sub(d.listsAt) < listsPause && !d.listsAt.IsZero() {
+	if !changed && !d.listsAt.IsZero() && now.Sub(d.listsAt) < listsPause {
 		return nil
 	}
 	lists, err := d.o.Index.RecipientLists(ctx)
 	if err != nil {
 		return err
 	}
+	d.listsAt = now
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if next.Reset != mark.Reset {
+	for _, l := range lists {
+		d.listedLocked(l)
+	}
+	d.measureLocked()
+	return nil
+}
+
+// page takes in the next of what has changed.
+func (d *Directory) page(ctx context.Context, now time.Time) error {
+	var changed []index.Recipient
+	next, err := d.o.Index.Recipients(ctx, d.mark, func(r index.Recipient) error {
+		changed = append(changed, r)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if next.Reset != d.mark.Reset {
 		d.forgetLocked()
 	}
 	for i := range changed {
 		d.changedLocked(&changed[i], now)
 	}
-	for _, l := range lists {
-		d.listedLocked(l)
-	}
-	d.mark, d.listsAt = next, now
-	d.measureLocked()
+	d.mark = next
 	return nil
 }
 
