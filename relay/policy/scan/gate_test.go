@@ -243,13 +243,14 @@ func TestNobodyThere(t *testing.T) {
 func TestRspamdIsTold(t *testing.T) {
 	var got http.Header
 	var body []byte
-	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got = r.Header
 		body, _ = io.ReadAll(r.Body)                       // a test's own client
 		_, _ = io.WriteString(w, `{"action":"no action"}`) // likewise
 	}))
-	defer srv.Close()
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	defer srv.Close()
 	pool := x509.NewCertPool()
 	pool.AddCert(srv.Certificate())
 	s := newSet(t, Config{Rspamd: Rspamd{URL: srv.URL, Password: "secret", RootCAs: pool}})
