@@ -15,8 +15,8 @@ import (
 	"io"
 	"time"
 
-	"restante/relay/policy/scan"
 	"restante/relay/policy/rcpt"
+	"restante/relay/policy/scan"
 	"restante/relay/submit"
 	"restante/spool"
 	"restante/spool/index"
@@ -92,26 +92,26 @@ type DomainStatus struct {
 	Quarantined       int64      `json:"quarantined"`                  // of those parked, also of earlier: they wait for a release
 	QuarantinedOldest *time.Time `json:"quarantined_oldest,omitempty"` // when the oldest of them was received
 
-	Bounced      int64         `json:"bounced"`
-	Expired      int64         `json:"expired"`
-	Removed      int64         `json:"removed"`
-	Outage       string        `json:"outage,omitempty"` // id of the last outage
-	OutageOpen   bool          `json:"outage_open"`
-	Primary      []string      `json:"primary"`
-	Cause        string        `json:"cause,omitempty"` // what was seen last when not up: "connection refused"
-	LastTried    *time.Time    `json:"last_tried,omitempty"`
-	Latency      float64       `json:"latency_ms,omitempty"` // a good probe, on average
-	TLS          string        `json:"tls,omitempty"`        // to the host that answered last: "TLS1.3 TLS_AES_128_GCM_SHA256", "" in plain
-	Verified     string        `json:"verified,omitempty"`   // what its certificate was verified by: dane, pinned, CA; "" by nothing
-	Passed       int64         `json:"passed"`               // messages passed through since the start
-	Replay       string        `json:"replay"`               // automatic, manual, paused, running, waiting
-	ReplayReason string        `json:"replay_reason,omitempty"`
-	WhenUp       string        `json:"when_up"`
-	Recipients   string        `json:"recipients"` // "any", "listed", "any (no list)"
-	RcptCount    int           `json:"recipients_count,omitempty"`
+	Bounced      int64      `json:"bounced"`
+	Expired      int64      `json:"expired"`
+	Removed      int64      `json:"removed"`
+	Outage       string     `json:"outage,omitempty"` // id of the last outage
+	OutageOpen   bool       `json:"outage_open"`
+	Primary      []string   `json:"primary"`
+	Cause        string     `json:"cause,omitempty"` // what was seen last when not up: "connection refused"
+	LastTried    *time.Time `json:"last_tried,omitempty"`
+	Latency      float64    `json:"latency_ms,omitempty"` // a good probe, on average
+	TLS          string     `json:"tls,omitempty"`        // to the host that answered last: "TLS1.3 TLS_AES_128_GCM_SHA256", "" in plain
+	Verified     string     `json:"verified,omitempty"`   // what its certificate was verified by: dane, pinned, CA; "" by nothing
+	Passed       int64      `json:"passed"`               // messages passed through since the start
+	Replay       string     `json:"replay"`               // automatic, manual, paused, running, waiting
+	ReplayReason string     `json:"replay_reason,omitempty"`
+	WhenUp       string     `json:"when_up"`
+	Recipients   string     `json:"recipients"` // "any", "listed", "any (no list)"
+	RcptCount    int        `json:"recipients_count,omitempty"`
 
-	Lists rcpt.Freshness `json:"recipient_lists"` // how fresh and complete the lists of recipients are
-	Declared     []Declaration `json:"declared,omitempty"`
+	Lists    rcpt.Freshness `json:"recipient_lists"` // how fresh and complete the lists of recipients are
+	Declared []Declaration  `json:"declared,omitempty"`
 }
 
 // StoreState is how the store does.

@@ -374,10 +374,16 @@ func listsWord(f *rcpt.Freshness, now time.Time) string {
 	default:
 		word = fmt.Sprintf("%s known (%s old)", thousands(int64(f.Known)), span(now.Sub(f.At)))
 	}
-	if f.Stale {
-		word += ", STALE"
+	failing := ""
+	for _, s := range f.Sources {
+		if s.Err != "" {
+			failing += ", " + s.Name + " FAILS"
+		}
 	}
-	return word
+	if f.Stale && failing == "" {
+		failing = ", TOO OLD"
+	}
+	return word + failing
 }
 
 // recipientsPart is the same for a line of `restante status`.
