@@ -1,7 +1,6 @@
 package pass
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -121,19 +120,32 @@ func TestHears(t *testing.T) {
 	r.want(rc[0], 250, "")
 }
 
-// TestLeft: whom the primary had and refuses for a day is put off in an outage.
+// TestLeft: whom the primary had and has refused for a day, while it took other mail, is put off in an outage; not before.
 func TestLeft(t *testing.T) {
-	d := newDirectory(t, "")
-	r := newRig(t, func(o *Options) { o.Recipients = d })
-	r.known["left@b.example"] = true
-	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Match: "left@", Reply: "550 5.1.1 No such user"}}})
-	rc, _ := r.send(letter, "left@b.example")
-	r.want(rc[0], 451, "4.2.0")
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if why := d.Check(context.Background(), mailaddr.Address{Local: "left", Domain: domB}); why.State != rcpt.Exists {
-		t.Errorf("believed at once: %+v", why)
+	d, err := rcpt.New(rcpt.Options{Domains: []rcpt.Domain{{Name: domA}}})
+	if err != nil {
+		t.Fatal(err)
 	}
+	r := newRig(t, func(o *Options) { o.Recipients = d })
+	r.known["left@a.example"] = true
+	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Match: "left@", Reply: "550 5.7.1 Not any more"}}})
+	refused := func(code int, state rcpt.State) {
+		t.Helper()
+		rc, _ := r.send(letter, "left@a.example")
+		r.want(rc[0], code, "")
+		if got := d.Check(t.Context(), mailaddr.Address{Local: "left", Domain: domA}); got.State != state {
+			t.Errorf("%+v, want %s", got, state)
+		}
+	}
+	refused(451, rcpt.Unsure)
+	_, dot := r.send(letter, "anna@a.example")
+	r.want(dot, 250, "")
+	refused(451, rcpt.Unsure)
+	r.doubts["left@a.example"] = r.doubts["left@a.example"].Add(-25 * time.Hour)
+	refused(550, rcpt.Absent)
+	r.prim.set(domA, health.Down, true)
+	rc, _ := r.send(letter, "left@a.example")
+	r.want(rc[0], 450, "4.1.1")
 }
 
 // TestSpoolFirst: a refusal because of the recipient comes before one because of the store.
