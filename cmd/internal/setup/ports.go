@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"restante/cmd/internal/primary"
+	"restante/dns"
 )
 
 const (
@@ -135,9 +136,12 @@ func (s *run) primaryAt(ctx context.Context, d Domain, p Primary) (Row, primary.
 	row := Row{Domain: d.Name, Check: "primary", Result: OK}
 	where := net.JoinHostPort(p.Host, strconv.Itoa(p.Port))
 	list, err := s.DNS.LookupHost(ctx, p.Host)
-	if err != nil {
-		row.Result, row.Found, row.Mend = Fail, p.Host+" has no address: "+brief(err), "correct its name in primary, or its records"
+	switch {
+	case dns.IsNotFound(err):
+		row.Result, row.Found, row.Mend = Fail, p.Host+" has no address", "correct its name in primary, or its records"
 		return row, primary.Unknown
+	case err != nil:
+		return unanswered(d.Name, row.Check, err), primary.Unknown
 	}
 	var g *greeting
 	var first string
@@ -242,9 +246,12 @@ func (s *run) smarthost(ctx context.Context) []Row {
 	}
 	where := net.JoinHostPort(h.Host, strconv.Itoa(h.Port))
 	list, err := s.DNS.LookupHost(ctx, h.Host)
-	if err != nil {
-		row.Result, row.Found, row.Mend = Fail, h.Host+" has no address: "+brief(err), "correct [smarthost] host"
+	switch {
+	case dns.IsNotFound(err):
+		row.Result, row.Found, row.Mend = Fail, h.Host+" has no address", "correct [smarthost] host"
 		return []Row{row}
+	case err != nil:
+		return []Row{unanswered("", row.Check, err)}
 	}
 	g, err := s.greet(ctx, net.JoinHostPort(list[0], strconv.Itoa(h.Port)), h.Host, h.TLS == "implicit")
 	switch {
