@@ -291,6 +291,12 @@ func Banned(r reply.Reply) bool {
 	return r.Permanent() && r.Enhanced[0] == 5 && r.Enhanced[1] == 7
 }
 
+// AboutClient reports that a reply of a primary that was told who the client is (see smtpc.Conn.Named) speaks of that client: 5.7.x,
+// unless it is about relaying, which a primary refuses that has lost its list of domains.
+func AboutClient(r reply.Reply) bool {
+	return Banned(r) && !strings.Contains(strings.ToLower(r.Text), "relay")
+}
+
 // judgeReply says whether a reply within a probe is bad, and as what.
 func judgeReply(what string, r reply.Reply) (Observation, bool) {
 	o := Observation{Reply: spool.Printable(r.String()), Reason: what + ": " + spool.Printable(r.String())}

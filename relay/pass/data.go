@@ -57,7 +57,7 @@ func (t *transaction) pass(ctx context.Context, m *message) reply.Reply {
 	domain := t.domain
 	rep, failed := t.send(ctx, domain, m)
 	if failed == nil {
-		c := Case{Stage: AtDot, Reply: rep, TookMail: t.way.record.TookMail}
+		c := Case{Stage: AtDot, Reply: rep, TookMail: t.way.record.TookMail, Named: t.link.Named()}
 		v := Judge(c)
 		switch v.Action {
 		case Pass:

@@ -27,6 +27,7 @@ type Case struct {
 	Reply     reply.Reply // zero: the connection failed before a reply
 	KnownGood bool        // AtRcpt: the primary is known to have this recipient
 	TookMail  bool        // the primary has taken mail from us before
+	Named     bool        // the primary was told who the client is, by XCLIENT
 }
 
 // Action is what becomes of the mail.
@@ -57,6 +58,7 @@ type Verdict struct {
 //	any      421; 4.3.x                         | keep        | lost
 //	connect  4xx                                | keep        | lost
 //	mail, data, dot  452 without enhanced code  | keep        | lost
+//	any      5.7.x to a client that it was told of, but for relaying | its reply |
 //	any      5.7.x; connect 5xx; it never took mail | defer   | ban
 //	connect  5xx, it has taken mail             | keep        | lost
 //	mail     5xx                                | defer       | refusal
@@ -86,6 +88,8 @@ func Judge(c Case) Verdict {
 	case health.Failing(r), c.Stage == AtConnect && r.Transient(), fullDisk(c):
 		return Verdict{Action: Keep, Health: health.Lost}
 	case !r.Permanent():
+		return Verdict{Action: Pass}
+	case c.Named && health.AboutClient(r):
 		return Verdict{Action: Pass}
 	case !c.TookMail && (health.Banned(r) || c.Stage == AtConnect):
 		return Verdict{Action: Defer, Health: health.Ban}

@@ -38,7 +38,7 @@ func parseReply(t testing.TB, s string) reply.Reply {
 // TestJudge is the table of replies, row by row: stage, what the primary said, what we know, and what
 // the sender gets and health learns.
 func TestJudge(t *testing.T) {
-	const known, virgin, own = "known", "virgin", "own" // virgin: it never took mail; own: the reply is smtpc's
+	const known, virgin, own, named = "known", "virgin", "own", "named " // virgin: it never took mail; own: the reply is smtpc's; named: it was told of the client
 	rows := []struct {
 		stage Stage
 		reply string
@@ -72,6 +72,22 @@ func TestJudge(t *testing.T) {
 		{AtDot, "452 Insufficient system storage", "", "keep lost"},
 		{AtRcpt, "452 Too many recipients", "", "pass"},
 		{AtRcpt, "452 4.5.3 Too many recipients", "", "pass"},
+		// A client that the primary was told of says nothing of the primary.
+		{AtOrigin, "", "", "keep lost"},
+		{AtOrigin, "421 4.7.0 too many connections from that client", "", "defer"},
+		{AtOrigin, "450 4.3.2 too many", "", "defer"},
+		{AtOrigin, "554 5.7.1 client host rejected", "", "defer"},
+		{AtOrigin, "554 5.7.1 client host rejected", virgin, "defer"},
+		// What speaks of the client that it was told of: of relaying it doesn't.
+		{AtRcpt, "554 5.7.1 Client host blocked using zen.spamhaus.org", named, "pass"},
+		{AtRcpt, "554 5.7.1 Client host blocked using zen.spamhaus.org", named + known, "pass"},
+		{AtRcpt, "550 5.7.23 SPF fail", named + virgin, "pass"},
+		{AtMail, "550 5.7.1 sender rejected", named, "pass"},
+		{AtDot, "550 5.7.1 spam", named + virgin, "pass"},
+		{AtRcpt, "554 5.7.1 Relay access denied", named + known, "defer refusal"},
+		{AtRcpt, "554 5.7.1 Relay access denied", named + virgin, "defer ban"},
+		{AtRcpt, "550 5.1.1 unknown", named + known, "defer refusal"},
+		{AtMail, "550 5.5.1 no", named, "defer refusal"},
 		// At the connection.
 		{AtConnect, "450 4.7.1 greylisted", "", "keep lost"},
 		{AtConnect, "554 no SMTP service here", "", "keep lost"},
@@ -118,7 +134,7 @@ func TestJudge(t *testing.T) {
 		{AtDot, "552 5.3.4 too big", "", "pass"},
 	}
 	for _, row := range rows {
-		c := Case{Stage: row.stage, Reply: parseReply(t, row.reply), TookMail: row.with != virgin, KnownGood: row.with == known}
+		c := Case{Stage: row.stage, Reply: parseReply(t, row.reply), TookMail: !strings.HasSuffix(row.with, virgin), KnownGood: strings.HasSuffix(row.with, known), Named: strings.HasPrefix(row.with, named)}
 		if row.with == own {
 			c.Reply = c.Reply.With(smtpc.ErrUnsupported)
 		}

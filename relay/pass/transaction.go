@@ -123,7 +123,7 @@ func (t *transaction) passRcpt(ctx context.Context, r recipient, w way) reply.Re
 	rep, failed := t.ask(ctx, r, w, false)
 	if failed == nil {
 		t.h.o.Recipients.Heard(ctx, r.addr, rep, time.Now())
-		c := Case{Stage: AtRcpt, Reply: rep, TookMail: w.record.TookMail}
+		c := Case{Stage: AtRcpt, Reply: rep, TookMail: w.record.TookMail, Named: t.link.Named()}
 		if rep.Permanent() {
 			c.KnownGood = t.h.knownGood(ctx, r.Address)
 		}
@@ -265,7 +265,7 @@ func (t *transaction) begin(ctx context.Context, domain string, w way) *failure 
 			t.open = true
 			return nil
 		}
-		return &failure{Case: Case{Stage: AtMail, Reply: rep, TookMail: w.record.TookMail}, key: w.primary, reason: "MAIL: " + spool.Printable(rep.String())}
+		return &failure{Case: Case{Stage: AtMail, Reply: rep, TookMail: w.record.TookMail, Named: t.link.Named()}, key: w.primary, reason: "MAIL: " + spool.Printable(rep.String())}
 	}
 }
 

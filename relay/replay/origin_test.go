@@ -76,3 +76,29 @@ func TestOrigins(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// TestRefusedClientsDontPause: a primary that is told of each client may refuse many in a row, whoever they write to.
+func TestRefusedClientsDontPause(t *testing.T) {
+	t.Parallel()
+	o := sink.DefaultOffers()
+	o.XClient = []string{"ADDR"}
+	blocked := sink.Rule{Stage: sink.StageMail, Match: "<sender@", Count: 2 * KnownRow, Reply: "554 5.7.1 Client host blocked using a list"}
+	r := newRig(t, sink.Options{Keep: true, Offers: o, Faults: sink.Faults{Rules: []sink.Rule{blocked}}}).open()
+	r.health.mu.Lock()
+	r.health.target.XClient = true
+	r.health.mu.Unlock()
+	const n = 2*KnownRow + 5
+	for i := range n {
+		rcpt := fmt.Sprintf("user%d@%s", i, testDomain)
+		r.learn(rcpt)
+		r.keepFrom("203.0.113.66", rcpt)
+	}
+	r.folded(n)
+	r.run()
+	r.until("what isn't refused is delivered, the rest parked", func() bool {
+		return len(r.sink.Messages()) == 5 && r.counts().Parked == 2*KnownRow
+	})
+	if len(r.noticed(NoticePaused)) > 0 || r.health.count(health.Refusal) > 0 {
+		t.Errorf("paused: %v, health saw %+v", r.noticed(NoticePaused), r.health.seen)
+	}
+}

@@ -136,7 +136,8 @@ func (w *worker) refused(ctx context.Context, j *job, vs []verdict, host string)
 		}
 		own := j.d.own(&j.pairs[i])
 		rs = append(rs, refusal{d: j.d, pair: j.pairs[i], key: j.keys[i], reply: v.reply, host: host, known: known, own: own, lease: j.lease})
-		envelope = envelope || known && !v.dot && !own
+		client := w.conn.Named() && health.AboutClient(v.reply) // what it has against a client tells nothing of the recipients
+		envelope = envelope || known && !v.dot && !own && !client
 	}
 	return rs, envelope
 }

@@ -65,6 +65,9 @@ func (c *Conn) xclient(o *Origin) error {
 	return nil
 }
 
+// Named reports that the server was told of a client: what it refuses by 5.7.x now is likely about that one.
+func (c *Conn) Named() bool { return c.spoken }
+
 // asOurselves lets the next message go out under our own name, which takes a connection that had no other.
 func (c *Conn) asOurselves() error {
 	if c.spoken {
