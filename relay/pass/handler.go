@@ -6,7 +6,7 @@
 // recipient fixes the way for the transaction; recipients that need another get 452 4.5.3 and
 // come again. The message is read whole by smtpd before any of it goes out; the primary's reply to it is
 // ours. When the primary fails between any two replies, the mail is kept instead. What each reply of the
-// primary becomes is one table: see Judge.
+// primary becomes is one table: see Judge. Where no primary is asked, package rcpt says who exists.
 //
 // Pass-through never asks the store anything and never waits for it.
 package pass

@@ -16,8 +16,8 @@ type wanted struct {
 	last  time.Time
 }
 
-// Heard is told what the primary said of a recipient: in reply to RCPT, or to a message for it alone, in pass-through, at
-// replay or when asked. It never takes long: what is news is written lazily.
+// Heard is told what the primary said of a recipient: in reply to RCPT in pass-through, at replay or when
+// asked. It never takes long: what is news is written lazily.
 func (d *Directory) Heard(_ context.Context, a mailaddr.Address, r reply.Reply, now time.Time) {
 	if d == nil || always(a) {
 		return
