@@ -109,7 +109,12 @@ func (b *backend) Export(ctx context.Context, by string, r admin.ExportRequest, 
 				}
 			}
 		}
-	} else if err := b.each(ctx, r.Filter, func(p spool.Pair) error { return x.add(ctx, p) }); err != nil {
+	} else if err := b.each(ctx, r.Filter, func(p spool.Pair) error {
+		if p.Quarantine != "" && p.State == spool.StateParked && r.Filter.State != index.StateQuarantined {
+			return nil // what comes of an export is for mailboxes
+		}
+		return x.add(ctx, p)
+	}); err != nil {
 		return err
 	}
 	if err := x.tar.Close(); err != nil {

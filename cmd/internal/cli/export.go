@@ -27,7 +27,9 @@ func newExport(c *command) *cobra.Command {
 		Short: "Write kept mail as eml files, an mbox or a Maildir",
 		Long: `Write kept mail as eml files, an mbox or a Maildir, each with our Received field on top. It works
 through the running node, or with --store straight from a folder or bucket, with no node and no index.
-Reading content leaves events that say who did (not with --store). Exit code 4 when some could not be read.`,
+Reading content leaves events that say who did (not with --store). What is in quarantine is left out, unless
+--state quarantined or --id asks for it; with --store, where nobody knows what was released, it is written and
+named. Exit code 4 when some could not be read.`,
 		Example: `  restante export --format mbox -o outage.mbox --outage 2026-11-21-example.com
   restante export --format maildir -o ./Maildir --rcpt info@example.com
   restante export --format eml -o ./mail --store file:///var/lib/restante/spool`,
@@ -121,7 +123,13 @@ func (c *command) exportOffline(ctx context.Context, url string, o spool.ExportO
 		return spool.ExportReport{}, err
 	}
 	defer blob.Close(store) //nolint:errcheck // only read
-	o.Select = func(e *spool.Entry) bool { return fits(e, f, ids) }
+	o.Select = func(e *spool.Entry) bool {
+		ok := fits(e, f, ids)
+		if ok && e.Quarantine != "" {
+			fmt.Fprintf(c.Err, "! %s was in quarantine, and may still be: %s\n", e.ID, clean(e.Quarantine))
+		}
+		return ok
+	}
 	o.Failed = func(what string, err error) { fmt.Fprintf(c.Err, "restante: %s: %v\n", what, err) }
 	return spool.Export(ctx, store, o)
 }
