@@ -107,6 +107,7 @@ func (c *collector) csv(text string) error {
 	r := csv.NewReader(strings.NewReader(text))
 	r.Comma, r.LazyQuotes, r.TrimLeadingSpace, r.FieldsPerRecord, r.ReuseRecord = separator(first), true, true, -1, true
 	var uses []use
+	at := int64(0)
 	for {
 		cells, err := r.Read()
 		if errors.Is(err, io.EOF) {
@@ -117,6 +118,10 @@ func (c *collector) csv(text string) error {
 		}
 		c.line, _ = r.FieldPos(0)
 		c.line += skipped
+		if r.InputOffset()-at > MaxLine {
+			return fmt.Errorf("the row at line %d is longer than %d octets: a quote in it isn't closed", c.line, MaxLine)
+		}
+		at = r.InputOffset()
 		if head, ok := columnsOf(cells); ok && (uses == nil || repeats(head, cells)) {
 			uses = head
 			continue
@@ -175,6 +180,9 @@ func (c *collector) row(cells []string, uses []use) error {
 		}
 		switch uses[i] {
 		case useMain, useSign:
+			if strings.Contains(cell, "\n") {
+				return fmt.Errorf("the row at line %d goes on over several lines: a quote in it isn't closed", c.line)
+			}
 			if a, _, ok := typed(cell); ok {
 				c.add(a, kind)
 				found = true

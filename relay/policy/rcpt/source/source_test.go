@@ -91,6 +91,8 @@ func TestRefused(t *testing.T) {
 		"no column":    {"name,phone\nAnna,1\n", CSV, "must name the columns"},
 		"unjoined":     {"Name,EmailAddresses\nAnna,System.Collections.ArrayList\n", "", `$_.EmailAddresses -join ';'`},
 		"unjoined too": {"Name,EmailAddresses\nAnna,System.String[]\n", "", `$_.EmailAddresses -join ';'`},
+		"open quote":   {"address,name\n\"anna@example.com,Anna\nben@example.com,Ben\ncleo@example.com,Cleo\n", "", "a quote in it isn't closed"},
+		"endless row":  {"address,aliases\nanna@example.com,\"" + strings.Repeat("x\n", MaxLine/2+1), "", "a quote in it isn't closed"},
 		"format":       {"anna@example.com", "excel", `there is no format "excel"`},
 	} {
 		t.Run(name, func(t *testing.T) {
