@@ -196,6 +196,16 @@ func TestVouchedForOutlivesDNS(t *testing.T) {
 	}
 }
 
+// TestFromDNSIsKnown: a host that MX records named is told apart from one that the configuration names.
+func TestFromDNSIsKnown(t *testing.T) {
+	for name, want := range map[string]string{"": "a.example", "mail.a.example": ""} {
+		ts := hostTargets([]string{"Mail.A.example."}, Domain{Name: "a.example", TLS: smtpc.TLSPolicy{ServerName: name}})
+		if len(ts) != 1 || ts[0].Host != "mail.a.example" || ts[0].Domain != want {
+			t.Errorf("with tls_name %q: %+v", name, ts)
+		}
+	}
+}
+
 // records vouch for one certificate.
 type records struct {
 	data  []byte

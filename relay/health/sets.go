@@ -92,7 +92,11 @@ func hostTargets(hosts []string, c Domain) []smtpc.Target {
 	ts := make([]smtpc.Target, 0, len(hosts))
 	for _, h := range hosts {
 		h = strings.ToLower(strings.TrimSuffix(h, "."))
-		ts = append(ts, c.dress(smtpc.Target{Host: h, Port: 25, Name: h, Domain: c.Name}))
+		t := c.dress(smtpc.Target{Host: h, Port: 25, Name: h})
+		if t.TLS.ServerName == "" { // else the configuration names the server, whatever DNS says
+			t.Domain = c.Name
+		}
+		ts = append(ts, t)
 	}
 	return ts
 }

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -53,10 +54,10 @@ func (d *Dialer) records(ctx context.Context, t Target, deadline time.Time) (tls
 	if !must && t.TLS.Mode != "" && t.TLS.Mode != TLSOpportunistic {
 		return tlsa{}, nil // the configuration says what counts
 	}
-	host := t.host()
-	if must {
-		host = cmp.Or(t.TLS.ServerName, host)
+	if !must && net.ParseIP(t.host()) != nil {
+		return tlsa{}, nil // an address has no records; and where DNS is away, package health says when it must have some
 	}
+	host := cmp.Or(t.TLS.ServerName, t.host())
 	if d.DANE == nil {
 		if must {
 			return tlsa{}, &Error{Stage: StageTLSA, Host: t.label(), Err: dns.ErrNoDNSSEC}

@@ -406,15 +406,16 @@ func TestVerifiedBy(t *testing.T) {
 	pool.AddCert(ca.Certificate)
 	_, key := Fingerprints(leaf.Certificate)
 	for _, tt := range []struct {
-		p          TLSPolicy
-		want, said string
+		p                  TLSPolicy
+		domain, want, said string
 	}{
-		{TLSPolicy{Mode: TLSRequired, RootCAs: pool}, VerifiedCA, "verified by CA"},
-		{TLSPolicy{Mode: TLSRequired, Fingerprints: []string{fmt.Sprintf("%x", key)}}, VerifiedPin, "verified by fingerprint"},
-		{TLSPolicy{Mode: TLSNone}, "", "in plain"},
+		{TLSPolicy{Mode: TLSRequired, RootCAs: pool}, "", VerifiedCA, "verified by CA"},
+		{TLSPolicy{Mode: TLSRequired, RootCAs: pool}, "signed.test", VerifiedCA, "by CA for a name from MX records that aren't signed"}, // nobody has asked
+		{TLSPolicy{Mode: TLSRequired, Fingerprints: []string{fmt.Sprintf("%x", key)}}, "signed.test", VerifiedPin, "verified by fingerprint"},
+		{TLSPolicy{Mode: TLSNone}, "", "", "in plain"},
 	} {
 		tg := s.target("mx.signed.test")
-		tg.TLS = tt.p
+		tg.TLS, tg.Domain = tt.p, tt.domain
 		c, err := d.Dial(t.Context(), tg)
 		if err != nil {
 			t.Fatal(err)

@@ -57,7 +57,7 @@ type TLSPolicy struct {
 	Mode         string         // TLSOpportunistic (also ""), TLSDANE, TLSRequired or TLSNone
 	RootCAs      *x509.CertPool // for TLSRequired; nil: the system's
 	Fingerprints []string       // for TLSRequired, instead of a CA: SHA-256 in hex (colons allowed) of the certificate or of its SubjectPublicKeyInfo
-	ServerName   string         // name to verify, and SNI; "": the target's host. With TLSDANE: the name whose TLSA records count
+	ServerName   string         // name to verify, and SNI; "": the target's host. Also the name whose TLSA records count
 
 	records tlsa // what Dial has found
 }
@@ -67,7 +67,7 @@ type Target struct {
 	Name     string // as configured, for messages; "": host:port
 	Host     string // name or IP address, brackets allowed
 	Port     int    // 0: 25
-	Domain   string // whose MX records named the host; "": it was configured
+	Domain   string // whose MX records named the host; "": it was configured, or what its certificate has to be for was
 	TLS      TLSPolicy
 	Implicit bool           // TLS from the first octet (RFC 8314 3.3), for TLSRequired
 	Login    *Login         // nil: none

@@ -122,7 +122,7 @@ func (c *Conn) handshake(ctx context.Context) error {
 	case verified == VerifiedDANE:
 		c.offers.Misled = !c.target.TLS.records.Guided
 	case verified == VerifiedCA:
-		c.offers.Misled = c.target.Domain != "" && c.target.TLS.ServerName == ""
+		c.offers.Misled = c.target.Domain != ""
 	}
 	c.setIO(t)
 	return nil
