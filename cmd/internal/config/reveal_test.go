@@ -26,6 +26,13 @@ primary = ["mail.example.com:25"]
 host = "submission.example.com"
 user = "relay"
 password = "secret-two"
+[domain.ldap]
+url = ["ldaps://dc1.example.com"]
+bind_dn = "cn=reader"
+password = "secret-three"
+[[domain]]
+name = "example.net"
+alias_of = "example.com"
 [[domain]]
 name = "example.org"
 primary = ["mx"]
@@ -39,7 +46,7 @@ parked = "2d"
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, secret := range []string{"secret-hook", "secret-one", "secret-two"} {
+	for _, secret := range []string{"secret-hook", "secret-one", "secret-two", "secret-three"} {
 		if !strings.Contains(text, secret) {
 			t.Errorf("%s is missing", secret)
 		}

@@ -266,6 +266,9 @@ func (s *Sync) read(ctx context.Context, j *job, by string, o rcpt.ReplaceOption
 		res, out.Err = j.fetch(ctx)
 		out.Elsewhere, out.Skipped, out.More = res.Elsewhere, res.Skipped, res.More
 	}
+	if !s.current(j) {
+		return out // a reload has named another list meanwhile
+	}
 	if out.Err == nil {
 		out.Change, out.Err = s.take(ctx, j, res.Addresses, id, by, o, now)
 	}
@@ -283,6 +286,13 @@ func (s *Sync) read(ctx context.Context, j *job, by string, o rcpt.ReplaceOption
 		out.Error = out.Err.Error()
 	}
 	return out
+}
+
+// current reports that a list is still to be read.
+func (s *Sync) current(j *job) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.jobs, j)
 }
 
 func (j *job) from() string {

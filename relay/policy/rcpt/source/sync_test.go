@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -268,5 +269,33 @@ func TestDirectoryFails(t *testing.T) {
 	}
 	if n, _, err := f.now(key); n != 7 || err != nil {
 		t.Error(n, err)
+	}
+}
+
+// TestReloadWhileReading: a directory that answers after a reload has taken it out of the configuration changes nothing any more.
+func TestReloadWhileReading(t *testing.T) {
+	asked := make(chan net.Conn, 1)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			asked <- c
+		}
+	}()
+	f := newFake()
+	s := NewSync(Options{Domains: []Domain{{Name: "example.com", LDAP: &LDAP{URLs: []string{"ldap://" + l.Addr().String()}, TLS: NoTLS, Base: "dc=x"}}}, Directory: f, Log: slog.New(slog.DiscardHandler)})
+	done := make(chan []Outcome, 1)
+	go func() { done <- s.Now(t.Context(), "", "admin root", rcpt.ReplaceOptions{}) }()
+	c := <-asked
+	s.SetConfig(nil)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	if _, took, err := f.now("example.com " + rcpt.SourceLDAP); took != 0 || err != nil {
+		t.Error(took, err)
 	}
 }
