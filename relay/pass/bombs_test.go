@@ -3,14 +3,24 @@ package pass
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"restante/relay/health"
 )
 
-// bombBound is what a message made to be slow may cost, from its final dot to the reply.
+// bombBound is what a message made to be slow may cost, in processor time from its final dot to the reply.
 const bombBound = 50 * time.Millisecond
+
+// spent is the processor time of this process so far: others may have the machine for a while.
+func spent(t *testing.T) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
 
 // TestHeaderBombs sends messages whose headers were made to be slow. What isn't verified for its cost is said to be so, and
 // is no reason to refuse.
@@ -33,7 +43,7 @@ func TestHeaderBombs(t *testing.T) {
 		{"a header that is too large", strings.Repeat("X: a\r\n", 60_000), "554"},
 	} {
 		best := time.Hour
-		for range 3 { // others may have the processor for a while
+		for range 3 {
 			s := f.dial("203.0.113.9", "mail.test")
 			for _, line := range []string{"MAIL FROM:<x@sender.test>", "RCPT TO:<info@a.example>", "DATA"} {
 				s.do(line)
@@ -41,9 +51,9 @@ func TestHeaderBombs(t *testing.T) {
 			if _, err := fmt.Fprint(s, c.head+plain); err != nil {
 				t.Fatal(err)
 			}
-			begun := time.Now()
+			begun := spent(t)
 			got := s.do(".")
-			best = min(best, time.Since(begun))
+			best = min(best, spent(t)-begun)
 			s.Close()
 			if !strings.HasPrefix(got, c.reply) {
 				t.Errorf("%s: %s", c.name, got)

@@ -80,6 +80,7 @@ type App struct {
 	spool      *spool.Spool
 	index      *index.Index
 	resolver   *dns.Resolver
+	foreign    *dns.Resolver // for names that strangers bring
 	dialer     *smtpc.Dialer
 	monitor    *health.Monitor
 	keeper     *outage.Keeper

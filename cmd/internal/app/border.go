@@ -2,9 +2,14 @@ package app
 
 import (
 	"restante/cmd/internal/config"
+	"restante/dns"
 	"restante/relay/policy"
 	"restante/relay/policy/msgauth"
 )
+
+// foreignNames is how many answers about names that strangers bring are kept, in a resolver of their own: a flood of them
+// mustn't push out the primary's address.
+const foreignNames = 20_000
 
 // startBorder puts up what strangers must pass.
 func (a *App) startBorder(c *config.Config) error {
@@ -14,8 +19,13 @@ func (a *App) startBorder(c *config.Config) error {
 	if err := a.startFilters(c); err != nil {
 		return err
 	}
+	var err error
+	a.foreign, err = dns.New(dns.Options{Servers: c.DNS.Servers, Timeout: c.DNS.Timeout.Std(), CacheSize: foreignNames, Log: a.log})
+	if err != nil {
+		return must("resolver of strangers' names", err)
+	}
 	a.border = policy.New(policy.Options{
-		Auth:    msgauth.New(msgauth.Options{Resolver: a.resolver, AuthservID: c.Hostname}),
+		Auth:    msgauth.New(msgauth.Options{Resolver: a.foreign, AuthservID: c.Hostname}),
 		Domains: borderDomains(c), AuthservID: c.Hostname, Lists: strangers{a}, Scanner: a.scan, Log: a.log, Metrics: policy.NewMetrics(a.reg),
 	})
 	return nil

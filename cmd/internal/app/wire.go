@@ -164,7 +164,7 @@ func (a *App) makeSMTP(c *config.Config) error {
 	var err error
 	a.smtp, err = smtpd.New(a.guarded(smtpd.Options{
 		Hostname: c.Hostname, Self: a.self, Handler: a.pass, Limits: smtpLimits(c), Offers: a.pass.Offers(), Certificates: a.certs, MinTLS: c.SMTP.MinTLS(),
-		PostmasterDomain: c.Domains[0].Name, TempDir: filepath.Join(c.DataDir, "tmp"), Resolver: names{a.resolver}, Log: a.log, Metrics: smtpd.NewMetrics(a.reg),
+		PostmasterDomain: c.Domains[0].Name, TempDir: filepath.Join(c.DataDir, "tmp"), Resolver: names{a.foreign}, Log: a.log, Metrics: smtpd.NewMetrics(a.reg),
 	}, c))
 	return err
 }

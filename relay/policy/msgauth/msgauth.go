@@ -35,7 +35,7 @@ import (
 const (
 	maxHeader     = 64 << 10 // octets
 	maxFields     = 500
-	maxLines      = 1500
+	maxLines      = 1000
 	maxSignatures = 5
 	maxSigned     = 200 // names in h=
 	maxAuthors    = 5   // domains of From

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -252,6 +253,15 @@ func TestLongFrom(t *testing.T) {
 	}
 }
 
+// spent is the processor time of this process so far: others may have the machine for a while.
+func spent(t *testing.T) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // Headers made to be slow are not parsed by those that would be.
 func TestHeaderBombs(t *testing.T) {
 	sig := "DKIM-Signature: v=1; a=rsa-sha256; d=example.com; s=s1; bh=x; b=y; h=from"
@@ -275,10 +285,10 @@ func TestHeaderBombs(t *testing.T) {
 	} {
 		j, _ := judge(t)
 		took, reason := time.Hour, ""
-		for range 3 { // others may have the processor for a while
-			begun := time.Now()
+		for range 3 {
+			begun := spent(t)
 			v := j.Judge(t.Context(), client("203.0.113.9"), "", strings.NewReader(msg), int64(len(msg)))
-			took, reason = min(took, time.Since(begun)), v.best().Reason
+			took, reason = min(took, spent(t)-begun), v.best().Reason
 		}
 		t.Logf("%s: %v, %s", name, took, reason)
 		if took > 50*time.Millisecond && !testing.Short() { // short is the race pass, which is slow
