@@ -39,7 +39,7 @@ func (c *comparison) crowded(ctx context.Context, sessions int) (err error) {
 	if err != nil {
 		return err
 	}
-	crowd := &load.Crowd{Addr: s.addr(), Clients: idlers, First: netip.MustParseAddr("127.10.0.1"), Again: 5 * time.Second}
+	crowd := &load.Crowd{Addr: s.addr(), Clients: idlers, First: netip.MustParseAddr("127.10.0.1"), Again: 30 * time.Second}
 	inside, stop := context.WithCancel(ctx)
 	full, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- crowd.Run(inside, func() { close(full) }) }()

@@ -53,7 +53,8 @@ func (w *wire) next() error {
 // readLine returns the next line without its CRLF; it is good until the next call. Replies are held back
 // while commands are waiting (RFC 2920 3.2).
 func (w *wire) readLine() ([]byte, error) {
-	var begun time.Time
+	begun := w.begun
+	w.begun = time.Time{}
 	skipped := false // the line was too long for the buffer
 	for searched := w.r; ; {
 		if i := bytes.IndexByte((*w.buf)[searched:w.n], '\n'); i >= 0 {

@@ -71,10 +71,7 @@ func enhanced(s string) (e reply.Enhanced, ok bool) {
 // answer sends a reply of go-smtp, or what stands for it.
 func (w *wire) answer(text string) {
 	if !w.engine.greeted {
-		w.engine.greeted = true
-		if w.tls == "" {
-			w.out = append(w.out, strings.TrimRight("220 "+w.srv.o.Hostname+" ESMTP Restante "+w.srv.o.Self, " ")+"\r\n"...)
-		}
+		w.engine.greeted = true // by wire.greet
 		return
 	}
 	verb := w.cmd.verb

@@ -190,7 +190,7 @@ func (s *Server) serve(nc net.Conn) {
 		s.o.Arrived(w.remote.Addr())
 	}
 	w.lookup()
-	w.start()
+	go w.greet()
 }
 
 // recycle takes a buffer back.

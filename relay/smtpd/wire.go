@@ -58,6 +58,7 @@ type wire struct {
 	within   bool          // between the first chunk and the last
 	got      int64         // octets of the present message
 	waited   time.Duration // for them
+	begun    time.Time     // when the wait for the first command began; zero once it is here
 	errors   int           // refused commands
 	refused  int           // refused recipients
 	commands int           // since the last accepted message
@@ -110,6 +111,24 @@ type face struct {
 	w       *wire
 	srv     *smtp.Server
 	greeted bool
+}
+
+// greet says hello and waits for an answer before an engine is set to work: who says nothing, as most of a flood does, costs
+// 7 KB instead of 18.
+func (w *wire) greet() {
+	w.out = append(w.out, strings.TrimRight("220 "+w.srv.o.Hostname+" ESMTP Restante "+w.srv.o.Self, " ")+"\r\n"...)
+	w.flush()
+	if w.err == nil {
+		w.begun = time.Now()
+		if err := w.fill(w.begun.Add(w.idle()), true); err != nil {
+			w.err = w.lost(err)
+		}
+	}
+	if w.err != nil {
+		w.close()
+		return
+	}
+	w.start()
 }
 
 // start sets a new engine to work. It returns at once.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -13,10 +14,10 @@ import (
 
 // Crowd are clients that connect and then say nothing, each from an address of its own. Who is sent away comes again.
 type Crowd struct {
-	Addr    string     // host:port
-	Clients int        // at once
-	First   netip.Addr // of the first client, IPv4; the others count up from there. All have to be addresses of this machine, e.g. of 127.0.0.0/8
-	Again   time.Duration
+	Addr    string        // host:port
+	Clients int           // at once
+	First   netip.Addr    // of the first client, IPv4; the others count up from there. All have to be addresses of this machine, e.g. of 127.0.0.0/8
+	Again   time.Duration // on average, after being sent away
 
 	connected, sentAway atomic.Int64
 }
@@ -49,7 +50,7 @@ func (c *Crowd) Run(ctx context.Context, full func()) error {
 				}
 				select {
 				case <-ctx.Done():
-				case <-time.After(c.Again):
+				case <-time.After(c.Again/2 + rand.N(c.Again)):
 				}
 			}
 		})
