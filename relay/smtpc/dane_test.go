@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"net"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -425,4 +426,33 @@ func TestVerifiedBy(t *testing.T) {
 			t.Errorf("%s: %q, %s", tt.p.Mode, o.Verified, o.Protection())
 		}
 	}
+}
+
+// Whatever stands in DNS: nothing breaks, and no record but the right one vouches for a certificate.
+func FuzzTLSA(f *testing.F) {
+	cert, err := sink.SelfSigned("mx.signed.test")
+	if err != nil {
+		f.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		f.Fatal(err)
+	}
+	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
+	f.Add(uint8(3), uint8(1), uint8(1), sum[:])
+	f.Add(uint8(2), uint8(0), uint8(0), leaf.Raw)
+	f.Add(uint8(3), uint8(0), uint8(0), leaf.Raw)
+	f.Add(uint8(2), uint8(1), uint8(0), []byte{0x30})
+	f.Fuzz(func(t *testing.T, usage, selector, matching uint8, data []byte) {
+		r := dns.TLSA{Usage: usage, Selector: selector, Matching: matching, Data: data}
+		d := tlsa{DANE: dns.DANE{Base: "mx.signed.test", Names: []string{"mx.signed.test"}, Records: []dns.TLSA{r}}, usable: usable([]dns.TLSA{r})}
+		err := d.verify(tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}})
+		right := slices.ContainsFunc([][]byte{sum[:], leaf.Raw, leaf.RawSubjectPublicKeyInfo}, func(b []byte) bool { return string(b) == string(data) })
+		if err == nil && !right && matching != matchSHA512 {
+			t.Errorf("%d %d %d %x vouches for it", usage, selector, matching, data)
+		}
+		if d.unusable() && err == nil {
+			t.Error("a record of no use vouches for it")
+		}
+	})
 }
