@@ -1,10 +1,13 @@
 package setup
 
 import (
+	"context"
 	"encoding/json"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"restante/dns/dnstest"
 )
@@ -164,5 +167,26 @@ func TestDNSIsDown(t *testing.T) {
 	}
 	if n < 9 || report.Count(Fail) > 0 {
 		t.Errorf("%d rows say so: %+v", n, report.Rows)
+	}
+}
+
+// TestInterrupted: who has seen enough doesn't wait for servers that say nothing.
+func TestInterrupted(t *testing.T) {
+	r := newRig(t, good)
+	asked := make(chan struct{}, 100)
+	r.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		asked <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); Run(ctx, r.World, r.node) }()
+	<-asked
+	cancel()
+	select {
+	case <-done:
+	case <-time.After(dialTimeout / 2):
+		t.Error("it goes on")
 	}
 }
