@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 )
@@ -31,6 +32,14 @@ type Domain struct {
 	Listed Action
 	// Forwarders bring others' mail in good faith: nothing of this follows for what they bring. Filters aren't meant.
 	Forwarders []netip.Prefix
+}
+
+// filled is the domain with the defaults for what it doesn't say.
+func (d Domain) filled() Domain {
+	def := DefaultDomain(d.Name)
+	d.SPFFail, d.DMARCReject, d.DMARCQuarantine = cmp.Or(d.SPFFail, def.SPFFail), cmp.Or(d.DMARCReject, def.DMARCReject), cmp.Or(d.DMARCQuarantine, def.DMARCQuarantine)
+	d.DNSError, d.Listed = cmp.Or(d.DNSError, def.DNSError), cmp.Or(d.Listed, def.Listed)
+	return d
 }
 
 // forwards reports that a client is a forwarder of the domain.

@@ -76,7 +76,7 @@ func New(o Options) *Border {
 func (b *Border) SetConfig(list []Domain) {
 	m := make(map[string]Domain, len(list))
 	for _, d := range list {
-		m[d.Name] = d
+		m[d.Name] = d.filled()
 	}
 	b.domains.Store(&m)
 }
