@@ -166,6 +166,7 @@ func daneCases(t *testing.T) []daneCase {
 	middle := issue(t, ca, day)
 	leaf := issue(t, middle, day, "mx.signed.test")
 	odd := issue(t, nil, -day, "elsewhere.test") // of another name, expired, its own issuer
+	lone := issue(t, nil, day, "mx.signed.test")
 	expired := issue(t, ca, -day, "mx.signed.test")
 	elsewhere := issue(t, ca, day, "elsewhere.test")
 	domain := issue(t, ca, day, "signed.test")
@@ -190,7 +191,7 @@ func daneCases(t *testing.T) []daneCase {
 		{"issuer that isn't sent", []*issued{leaf, middle}, []string{record(2, 0, 1, ca)}, "no match"},
 		{"issuer in the record", []*issued{leaf, middle}, []string{record(2, 0, 0, ca)}, VerifiedDANE},
 		{"issuer that did not issue it", []*issued{odd, ca}, []string{record(2, 0, 1, ca)}, "no match"},
-		{"the certificate isn't its issuer", []*issued{odd}, []string{record(2, 0, 1, odd)}, "no match"},
+		{"the certificate isn't its issuer", []*issued{lone}, []string{record(2, 0, 1, lone)}, "no match"},
 		{"expired", []*issued{expired, ca}, []string{record(2, 0, 1, ca)}, "no match"},
 		{"another name", []*issued{elsewhere, ca}, []string{record(2, 0, 1, ca)}, "no match"},
 		{"the domain's name, no MX", []*issued{domain, ca}, []string{record(2, 0, 1, ca)}, "no match"},
