@@ -362,8 +362,8 @@ func TestSlowDNS(t *testing.T) {
 	if took := time.Since(begun); got[0] != '2' || took > 5*time.Second {
 		t.Errorf("%s after %v", got, took)
 	}
-	e, _ := f.entry()
-	if got := verdicts(e, "spf", "dkim", "dmarc"); got != "dkim=temperror dmarc=temperror spf=temperror" || !strings.HasPrefix(e.Verdicts["policy"], "mark: ") {
+	e, body := f.entry()
+	if got := verdicts(e, "spf", "dkim", "dmarc"); got != "dkim=temperror dmarc=temperror spf=temperror" || !strings.HasPrefix(e.Verdicts["policy"], "mark: ") || !strings.Contains(body, "mark=dns\r\n") {
 		t.Errorf("%v", e.Verdicts)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -227,51 +228,46 @@ func (v *Visit) Message(ctx context.Context, m Message) Judgement {
 	}
 	v.decide(&j, d.Name, m.ID, found)
 	j.Fields = append(j.Fields, scanned...)
+	if len(j.Verdicts) == 0 {
+		j.Verdicts = nil
+	}
 	return j
 }
 
 // decide lets the strictest of what was found count.
 func (v *Visit) decide(j *Judgement, domain, id string, found []finding) {
 	action := strictest(found)
-	var texts, words []string
+	if action == Reject {
+		first := slices.IndexFunc(found, func(f finding) bool { return f.action == Reject })
+		j.Reply = v.refuse("message", domain, found[first])
+		return
+	}
+	var texts, reasons, words []string
 	for _, f := range found {
-		switch {
-		case f.action == Reject:
-			j.Reply = v.refuse("message", domain, f)
-			return
-		case f.action != Ignore:
-			texts = append(texts, f.text)
-			v.b.o.Metrics.took(f.action, f.reason)
+		if f.action == Ignore {
+			continue
 		}
-		if f.action != Ignore && !f.content {
+		texts = append(texts, f.text)
+		if slices.Contains(reasons, f.reason) {
+			continue
+		}
+		reasons = append(reasons, f.reason)
+		if !f.content {
 			words = append(words, f.reason)
 		}
-	}
-	if len(j.Verdicts) == 0 {
-		j.Verdicts = nil
+		v.b.o.Metrics.took(f.action, f.reason)
 	}
 	if len(texts) == 0 {
 		return
 	}
 	why := spool.Printable(strings.Join(texts, "; "))
-	j.Verdicts = set(j.Verdicts, "policy", string(action)+": "+why)
+	j.Verdicts["policy"] = string(action) + ": " + why
 	j.Fields = append(j.Fields, markField(v.b.o.AuthservID, words)...)
-	if action == Quarantine {
-		j.Quarantine = why
-	}
 	level := slog.LevelDebug
 	if action == Quarantine {
-		level = slog.LevelInfo
+		j.Quarantine, level = why, slog.LevelInfo
 	}
 	v.b.o.Log.Log(context.Background(), level, "taken at the border", "session", v.client.Session, "id", id, "domain", domain, "action", string(action), "reason", why)
-}
-
-func set(m map[string]string, key, value string) map[string]string {
-	if m == nil {
-		m = map[string]string{}
-	}
-	m[key] = value
-	return m
 }
 
 // refuse counts and words a refusal. Its cause, which smtpd writes into the log beside the reply, begins with the reason.
