@@ -418,10 +418,16 @@ func TestHungUp(t *testing.T) {
 }
 
 func TestOrigin(t *testing.T) {
+	for once, connections := range map[bool]int64{false: 1, true: 2} {
+		origin(t, once, connections)
+	}
+}
+
+func origin(t *testing.T, once bool, connections int64) {
 	r := newRig(t, func(o *Options) { o.Domains = []Domain{{Name: domA, XClient: true}} })
 	offers := sink.DefaultOffers()
 	offers.StartTLS = false
-	offers.XClient = []string{"NAME", "ADDR", "PROTO", "HELO", "PORT"}
+	offers.XClient, offers.XClientOnce = []string{"NAME", "ADDR", "PROTO", "HELO", "PORT"}, once
 	r.sink.SetOffers(offers)
 	for i, addr := range []string{"198.51.100.3", "203.0.113.9"} {
 		s := r.session()
@@ -434,8 +440,8 @@ func TestOrigin(t *testing.T) {
 			t.Errorf("message %d: the primary was told the client is %q, want %q", i, got, addr)
 		}
 	}
-	if n := r.sink.Stats().Connections; n != 1 {
-		t.Errorf("%d connections", n)
+	if n := r.sink.Stats().Connections; n != connections {
+		t.Errorf("%d connections, want %d", n, connections)
 	}
 }
 

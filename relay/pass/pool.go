@@ -138,7 +138,7 @@ func (p *pool) fresh(key string, c *smtpc.Conn) *link {
 func (p *pool) put(l *link) {
 	p.mu.Lock()
 	s := p.setLocked(l.key)
-	if p.closed || l.version != s.version || len(s.idle) >= p.max || l.sour >= sourMax {
+	if p.closed || l.version != s.version || len(s.idle) >= p.max || l.sour >= sourMax || l.Spent() {
 		p.mu.Unlock()
 		p.quit(l)
 		return

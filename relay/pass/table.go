@@ -58,7 +58,8 @@ type Verdict struct {
 //	any      421; 4.3.x                         | keep        | lost
 //	connect  4xx                                | keep        | lost
 //	mail, data, dot  452 without enhanced code  | keep        | lost
-//	any      5.7.x to a client that it was told of, but for relaying | its reply |
+//	any      5.7.x, but not about relaying,      | its reply   |
+//	         and it was told of the client       |             |
 //	any      5.7.x; connect 5xx; it never took mail | defer   | ban
 //	connect  5xx, it has taken mail             | keep        | lost
 //	mail     5xx                                | defer       | refusal

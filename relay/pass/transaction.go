@@ -251,7 +251,7 @@ func (t *transaction) begin(ctx context.Context, domain string, w way) *failure 
 	for {
 		rep, err := t.sendMail(ctx)
 		if err != nil {
-			if t.link.reused {
+			if t.link.reused || errors.Is(err, smtpc.ErrUnsupported) { // the latter: it has spoken for another client
 				// It sat idle: that the primary closed it means nothing. Others in the pool may be as stale.
 				t.unlink()
 				if f := t.connect(ctx, domain, w, false); f != nil {

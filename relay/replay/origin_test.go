@@ -30,8 +30,17 @@ func (r *rig) keepFrom(client, rcpt string) {
 // TestOrigins: over connections that are used again and again, each message goes out under its own client's name, what has none
 // that may be named under ours, and a client that the primary refuses costs nobody else anything.
 func TestOrigins(t *testing.T) {
-	t.Parallel()
+	for name, once := range map[string]bool{"XCLIENT once": true, "XCLIENT again and again": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			origins(t, once)
+		})
+	}
+}
+
+func origins(t *testing.T, once bool) {
 	o := sink.DefaultOffers()
+	o.XClientOnce = once
 	o.XClient = []string{"NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN"}
 	refuse := sink.Rule{Stage: sink.StageXClient, Match: "203.0.113.66", Reply: "450 4.7.1 Client host rejected for now"}
 	r := newRig(t, sink.Options{Keep: true, Offers: o, Faults: sink.Faults{Rules: []sink.Rule{refuse}}}).open()
@@ -81,7 +90,7 @@ func TestOrigins(t *testing.T) {
 func TestRefusedClientsDontPause(t *testing.T) {
 	t.Parallel()
 	o := sink.DefaultOffers()
-	o.XClient = []string{"ADDR"}
+	o.XClient, o.XClientOnce = []string{"ADDR"}, true
 	blocked := sink.Rule{Stage: sink.StageMail, Match: "<sender@", Count: 2 * KnownRow, Reply: "554 5.7.1 Client host blocked using a list"}
 	r := newRig(t, sink.Options{Keep: true, Offers: o, Faults: sink.Faults{Rules: []sink.Rule{blocked}}}).open()
 	r.health.mu.Lock()

@@ -61,6 +61,10 @@ func (w *worker) work(ctx context.Context) {
 			}
 			break
 		}
+		if conn.Spent() {
+			conn.Quit()
+			break
+		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -355,7 +355,7 @@ func (c *session) doHello(verb, arg string) string {
 	add(o.SMTPUTF8, "SMTPUTF8")
 	add(o.Chunking, "CHUNKING")
 	add(len(o.Auth) > 0, "AUTH "+strings.Join(o.Auth, " "))
-	add(len(o.XClient) > 0, "XCLIENT "+strings.Join(o.XClient, " "))
+	add(len(o.XClient) > 0 && !(o.XClientOnce && c.env.XClient != nil), "XCLIENT "+strings.Join(o.XClient, " "))
 	add(len(o.XForward) > 0, "XFORWARD "+strings.Join(o.XForward, " "))
 	return strings.Join(lines, "\n")
 }
@@ -415,7 +415,7 @@ func (c *session) doStartTLS(line string) error {
 }
 
 func (c *session) doXClient(arg string) string {
-	if c.offers == nil || len(c.offers.XClient) == 0 {
+	if c.offers == nil || len(c.offers.XClient) == 0 || c.offers.XClientOnce && c.env.XClient != nil {
 		c.s.violation(c, "XCLIENT wasn't offered")
 		return "550 5.7.0 Not offered"
 	}

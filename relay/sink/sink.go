@@ -41,6 +41,7 @@ type Offers struct {
 	StartTLS     bool
 	RequireTLS   bool // REQUIRETLS (RFC 8689), within TLS
 	XClient      []string
+	XClientOnce  bool // as Postfix: a client that was told of may not say XCLIENT itself
 	XForward     []string
 	Auth         []string // mechanisms, of PLAIN and LOGIN; with Options.Login
 }

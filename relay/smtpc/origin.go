@@ -59,7 +59,7 @@ func (c *Conn) xclient(o *Origin) error {
 	}
 	c.offers.StartTLS, c.offers.TLSFailed = before.StartTLS, before.TLSFailed
 	if len(c.offers.XClient) == 0 {
-		// A server that lets nobody take that client's part a second time: this connection is for this client alone.
+		// Postfix asks whether the client's address may, not ours any more: this connection is for this client alone.
 		c.offers.XClient, c.withdrawn = before.XClient, true
 	}
 	return nil
@@ -67,6 +67,9 @@ func (c *Conn) xclient(o *Origin) error {
 
 // Named reports that the server was told of a client: what it refuses by 5.7.x now is likely about that one.
 func (c *Conn) Named() bool { return c.spoken }
+
+// Spent reports that no further message can go over this connection: the server was told of a client and hears of no other.
+func (c *Conn) Spent() bool { return c.withdrawn }
 
 // asOurselves lets the next message go out under our own name, which takes a connection that had no other.
 func (c *Conn) asOurselves() error {

@@ -53,15 +53,18 @@ func TestOriginHelo(t *testing.T) {
 
 // TestOriginOnce: a server that takes XCLIENT only once on a connection never sees a message under a former client's name.
 func TestOriginOnce(t *testing.T) {
-	s := xclientSink(t)
-	c := dial(t, target(s.Addr()))
 	o := plain()
-	s.SetOffers(o) // from the next EHLO on
+	o.XClient, o.XClientOnce = []string{"ADDR"}, true
+	s := startSink(t, sink.Options{Offers: o})
+	c := dial(t, target(s.Addr()))
+	if c.Spent() {
+		t.Error("spent before it was used")
+	}
 	if err := c.XClient(t.Context(), &Origin{Addr: netip.MustParseAddr("192.0.2.1")}); err != nil {
 		t.Fatal(err)
 	}
 	send(t, c, Mail{}, Rcpt{Address: "c@d.test"}, "x\r\n")
-	if len(c.Offers().XClient) == 0 {
+	if !c.Spent() || len(c.Offers().XClient) == 0 {
 		t.Error("who asks the offers would send the next message without XCLIENT")
 	}
 	err := c.XClient(t.Context(), &Origin{Addr: netip.MustParseAddr("192.0.2.2")})

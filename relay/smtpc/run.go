@@ -45,6 +45,8 @@ type runner struct {
 // is called exactly once for each transaction that next returned, in order, and has returned before the end of
 // the following message is sent. An error of either ends the connection and comes back from Run.
 //
+// A connection that is Spent takes no further transaction: Run returns nil behind the first.
+//
 // When the connection ends, Run returns its *Error, which is also in the Result of the transaction it happened in; a transaction
 // whose envelope was on its way behind that gets ErrUnused. before may be nil.
 func (c *Conn) Run(ctx context.Context, next func() *Transaction, before func(*Transaction) error, done func(*Transaction, *Result) error) error {
@@ -60,13 +62,17 @@ func (r *runner) run() error {
 		return err
 	}
 	var cur *flight
+	begun := false
 	for {
 		if cur == nil {
+			if begun && r.c.Spent() {
+				return nil
+			}
 			t := r.next()
 			if t == nil {
 				return nil
 			}
-			cur = r.board(t)
+			cur, begun = r.board(t), true
 			r.begin(cur)
 		}
 		send, err := r.envelope(cur)

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -122,14 +123,18 @@ func converse(ctx context.Context, t *testing.T, addr, from, name string, behind
 		bodies[id] = body
 		tr := &smtpc.Transaction{Size: int64(len(body)), Mail: smtpc.Mail{From: "a@b.test", Body: "8BITMIME"}, Tag: id,
 			Body:   func() (io.Reader, error) { return strings.NewReader(body), nil },
-			Origin: &smtpc.Origin{Addr: netip.MustParseAddr("192.0.2.1"), Name: "client.test", Helo: "client.test", Protocol: "ESMTPS"}}
+			Origin: &smtpc.Origin{Addr: origin(id), Name: "client.test", Helo: "client.test", Protocol: "ESMTPS"}}
 		for _, r := range append(rcpts, id) {
 			tr.Rcpts = append(tr.Rcpts, smtpc.Rcpt{Address: r})
 		}
 		all = append(all, tr)
 		return tr
 	}
-	for _, e := range ends(3) {
+	long := 3
+	if name == "xclient" {
+		long = 2 // each message takes a connection of its own
+	}
+	for _, e := range ends(long) {
 		if crlf := strings.Count(e, "\r\n"); !bdat && len(e) == 3 && (crlf != strings.Count(e, "\r") || crlf != strings.Count(e, "\n")) {
 			continue // refused by us; each costs a new connection, and the shorter ones show it
 		}
@@ -192,6 +197,16 @@ func converse(ctx context.Context, t *testing.T, addr, from, name string, behind
 	arrived(ctx, t, behind, strings.ReplaceAll(name, " ", "-"), bodies, taken)
 }
 
+// origin is a client for each message, by its id.
+func origin(id string) netip.Addr {
+	local, _, _ := strings.Cut(id, "@")
+	n, err := strconv.Atoi(local[strings.LastIndexByte(local, '-')+1:])
+	if err != nil {
+		panic(err)
+	}
+	return netip.AddrFrom4([4]byte{192, 0, 2, byte(n%250 + 1)})
+}
+
 // arrived waits for what was taken to come out behind Postfix, each message once, and nothing else.
 func arrived(ctx context.Context, t *testing.T, behind *sink.Server, prefix string, bodies map[string]string, taken map[string]bool) {
 	want := 0
@@ -224,6 +239,9 @@ func arrived(ctx context.Context, t *testing.T, behind *sink.Server, prefix stri
 		}
 	}
 	for id, data := range got {
+		if want := "[" + origin(id).String() + "]"; prefix == "xclient" && !bytes.Contains(data, []byte("(client.test "+want)) {
+			t.Errorf("%s isn't from %s: %.300q", id, want, data)
+		}
 		body := bodies[id]
 		crlf := strings.Count(body, "\r\n")
 		if crlf != strings.Count(body, "\r") || crlf != strings.Count(body, "\n") {
