@@ -172,7 +172,7 @@ func (one *domain) ownStanding(now time.Time) standing {
 	var s standing
 	missing := ""
 	for _, name := range one.Sources {
-		if _, ok := one.lists[name]; !ok && name != SourceConfig {
+		if _, ok := one.lists[name]; !ok {
 			missing = "the list of " + name + " was never taken in"
 		}
 	}

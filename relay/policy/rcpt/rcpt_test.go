@@ -509,6 +509,39 @@ func TestList(t *testing.T) {
 	n.is("exists take", "anybody@example.com")
 }
 
+// TestOldImport: what was once imported needs no new list beside one that is synced; alone it does.
+func TestOldImport(t *testing.T) {
+	l := newLedger()
+	n := newNode(t, l, Options{})
+	stale := func() string {
+		var out []string
+		for _, s := range n.Freshness(t.Context(), dom).Sources {
+			if s.Stale {
+				out = append(out, s.Name)
+			}
+		}
+		return strings.Join(out, " ")
+	}
+	n.replace(SourceImport, "ivan")
+	n.replace(SourceFile, "ada")
+	l.pass(DefaultMaxAge + time.Minute)
+	n.replace(SourceFile, "ada")
+	if got := stale(); got != "" {
+		t.Errorf("stale: %s", got)
+	}
+	l.pass(DefaultMaxAge + time.Minute)
+	if got := stale(); got != "file" {
+		t.Errorf("stale: %s, want file", got)
+	}
+	n.is("exists take", "ivan@example.com", "ada@example.com")
+	if err := n.SetConfig([]Domain{{Name: dom}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := stale(); got != "import" {
+		t.Errorf("stale: %s, want import", got)
+	}
+}
+
 // TestKinds: what an address is may change with the only list that has it.
 func TestKinds(t *testing.T) {
 	l := newLedger()
