@@ -76,7 +76,7 @@ func recipientDomain(cmd *cobra.Command, domain *string, usage string) {
 // importDomain is the domain that a file is about: the one named, or the only one that has lists; "" when its addresses say.
 func importDomain(named string, lists []admin.RecipientLists) string {
 	if named != "" {
-		return strings.ToLower(named)
+		return lists[0].Domain // as the node writes it
 	}
 	own := slices.DeleteFunc(slices.Clone(lists), func(l admin.RecipientLists) bool { return l.AliasOf != "" })
 	if len(own) == 1 {
