@@ -14,7 +14,7 @@ const (
 	Expired   EventType = "expired"   // Reason
 	Removed   EventType = "removed"   // Reason; By names the admin
 	HeldBack  EventType = "held"      // an admin holds it: opens Round, the pair is parked in it
-	Released  EventType = "released"  // opens Round, pending
+	Released  EventType = "released"  // opens Round, pending; it alone lets out of quarantine (Entry.Quarantine)
 	Retried   EventType = "retried"   // opens Round, pending; with Data["again"] = true also after Delivered in an earlier round (replay start --again)
 )
 
