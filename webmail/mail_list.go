@@ -182,8 +182,8 @@ func (s *Server) names(t *words.Words, p place, people []mailbox.Person) string 
 	return strings.Join(out, ", ")
 }
 
-// listWarning says in a list what content filters found, or that a sender isn't verified: when something was judged and nothing passed, or the sender's
-// domain disowns it. What exactly is wrong is told where the message is read.
+// listWarning says in a list what content filters found, or that a sender isn't verified: when something was judged and nothing passed, the sender's
+// domain disowns it, or nobody can be said to be the sender. What exactly is wrong is told where the message is read.
 func (s *Server) listWarning(t *words.Words, it *mailbox.Item) string {
 	if it.Kind != spool.Held || len(it.Verdicts) == 0 {
 		return ""
@@ -192,7 +192,7 @@ func (s *Server) listWarning(t *words.Words, it *mailbox.Item) string {
 	if found := v["content"]; found == "spam" || found == "virus" {
 		return t.T("read.verdict.found." + found)
 	}
-	if v["dmarc"] == "pass" || v["dmarc"] != "fail" && (v["dkim"] == "pass" || v["spf"] == "pass") {
+	if v["dmarc"] == "pass" || v["dmarc"] != "fail" && v["dmarc"] != "permerror" && (v["dkim"] == "pass" || v["spf"] == "pass") {
 		return ""
 	}
 	judged := false
