@@ -97,12 +97,15 @@ func (w *wire) judge(line []byte, skipped bool) (ok bool, err error) {
 	w.commands++
 	switch {
 	case !w.doom.IsZero():
+		w.logRefusal("session ended", w.doom)
 		w.bye(w.doom)
 	case w.leave() != nil:
 		return false, w.lost(w.leave())
 	case w.commands > w.limits.Commands:
 		w.srv.o.Metrics.limited("commands")
-		w.bye(reply.New(421, reply.Enhanced{4, 7, 0}, "Too many commands without a message"))
+		r := w.refuse(421, reply.Enhanced{4, 7, 0}, "Too many commands without a message")
+		w.logRefusal("session ended", r)
+		w.bye(r)
 	case skipped || len(line) > w.limits.CommandLine:
 		w.reply(reply.New(500, reply.Enhanced{5, 5, 6}, "Line longer than %d octets", w.limits.CommandLine))
 		return false, w.err

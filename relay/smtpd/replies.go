@@ -118,7 +118,7 @@ func (w *wire) reply(r reply.Reply) {
 	if r.Permanent() && !mine {
 		if w.errors++; w.errors >= w.limits.Errors && w.doom.IsZero() {
 			w.srv.o.Metrics.limited("errors")
-			w.doom = reply.New(421, reply.Enhanced{4, 7, 0}, "Too many errors")
+			w.doom = w.refuse(421, reply.Enhanced{4, 7, 0}, "Too many errors")
 		}
 	}
 	w.send(r, w.last || r.Code == 421)
