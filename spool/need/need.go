@@ -3,6 +3,7 @@
 package need
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"testing"
@@ -31,4 +32,15 @@ func Program(t testing.TB, name string) (path string) {
 	}
 	This(t, err)
 	return path
+}
+
+// Addr is a host:port of 127.0.0.1 that was free just now, for programs that can't say which they took.
+func Addr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }

@@ -28,10 +28,22 @@ import (
 // node starts a node on free ports, with the stand-in primary, and stops it at the end of the test.
 func node(t *testing.T, dir string) *App {
 	t.Helper()
-	c, err := config.LoadDev(config.Flags{DataDir: dir, SMTPListen: []string{"127.0.0.1:0"}, HTTPListen: "127.0.0.1:0", WebmailListen: []string{"127.0.0.1:0"}, Socket: filepath.Join(t.TempDir(), "s")}, "127.0.0.1:0")
+	return nodeOn(t, dir, "")
+}
+
+// nodeOn starts a node like node, with mail kept in the store.
+func nodeOn(t *testing.T, dir, store string) *App {
+	t.Helper()
+	c, err := config.LoadDev(config.Flags{DataDir: dir, Store: store, SMTPListen: []string{"127.0.0.1:0"}, HTTPListen: "127.0.0.1:0", WebmailListen: []string{"127.0.0.1:0"}, Socket: filepath.Join(t.TempDir(), "s")}, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startWith(t, c)
+}
+
+// startWith starts a node that is stopped with the test, if not before.
+func startWith(t *testing.T, c *config.Config) *App {
+	t.Helper()
 	a, err := New(Options{Config: c, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Version: "test"})
 	if err != nil {
 		t.Fatal(err)
@@ -146,14 +158,7 @@ func TestManualReplayLetsMailPass(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Domains[0].Replay = "manual"
-	a, err := New(Options{Config: c, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { halt(t, a) })
+	a := startWith(t, c)
 	until(t, "up", func() bool { return status(t, a).State == "up" })
 	if _, err := a.primary.do("stop"); err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package app
 import (
 	"bytes"
 	"errors"
-	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -33,14 +32,7 @@ func TestFilters(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Rspamd.URL, c.Domains[0].ProbeInterval = "unix:"+rspamd.Socket, config.Duration(time.Second)
-	a, err := New(Options{Config: c, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { halt(t, a) })
+	a := startWith(t, c)
 	until(t, "up", func() bool { return status(t, a).State == "up" })
 	mail := func(subject, text string) error {
 		return send(a.Addrs().SMTP[0], "you@example.test", "From: a@kunde.example\r\nX-Spam-Flag: NO\r\nSubject: "+subject+"\r\n\r\n"+text+"\r\n")

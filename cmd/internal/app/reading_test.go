@@ -1,7 +1,6 @@
 package app
 
 import (
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,27 +8,8 @@ import (
 	"testing"
 
 	"restante/cmd/internal/admin"
-	"restante/cmd/internal/config"
 	"restante/spool/blob/s3test"
 )
-
-// nodeOn starts a node like node, with mail kept in the store.
-func nodeOn(t *testing.T, dir, store string) *App {
-	t.Helper()
-	c, err := config.LoadDev(config.Flags{DataDir: dir, Store: store, SMTPListen: []string{"127.0.0.1:0"}, HTTPListen: "127.0.0.1:0", WebmailListen: []string{"127.0.0.1:0"}, Socket: filepath.Join(t.TempDir(), "s")}, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := New(Options{Config: c, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { halt(t, a) })
-	return a
-}
 
 // TestStatusWhileReading: an index that has not read the store yet never passes for an empty one.
 func TestStatusWhileReading(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/pem"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,18 +27,6 @@ func startConfig(t *testing.T, path string) *App {
 		t.Fatal(err)
 	}
 	return startWith(t, c)
-}
-
-func startWith(t *testing.T, c *config.Config) *App {
-	t.Helper()
-	a, err := New(Options{Config: c, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return a
 }
 
 // TestFromCardAndBucketAlone: a node is made again on a bare machine that has the recovery card and the bucket, and nothing else. Its

@@ -2,7 +2,6 @@ package app
 
 import (
 	"io"
-	"log/slog"
 	"net"
 	"path/filepath"
 	"strings"
@@ -28,14 +27,7 @@ func TestPrimaryIsThisNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Store.MinFree = 0
-	a, err := New(Options{Config: c, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { halt(t, a) })
+	a := startWith(t, c)
 	go redirect(l, a.Addrs().SMTP[0])
 
 	until(t, "seen", func() bool { return strings.Contains(status(t, a).Cause, "itself") })

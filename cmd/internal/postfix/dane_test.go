@@ -19,7 +19,7 @@ func TestDANE(t *testing.T) {
 	need.This(t, Missing())
 	need.Program(t, "openssl")
 	cert := certificate(t)
-	p, err := Start(t.Context(), Options{Listen: freeAddr(t), Main: map[string]string{"smtpd_tls_security_level": "may", "smtpd_tls_chain_files": cert}})
+	p, err := Start(t.Context(), Options{Listen: need.Addr(t), Main: map[string]string{"smtpd_tls_security_level": "may", "smtpd_tls_chain_files": cert}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ func TestSenderToPrimary(t *testing.T) {
 	need.This(t, Missing())
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	addr := freeAddr(t)
+	addr := need.Addr(t)
 	start := func(o Options) *Instance {
 		t.Helper()
 		i, err := Start(ctx, o)
@@ -68,13 +68,4 @@ func TestSenderToPrimary(t *testing.T) {
 	if n, err := sender.Queued(); err != nil || n != 0 {
 		t.Errorf("sender still has %d queued, %v", n, err)
 	}
-}
-
-func freeAddr(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -19,7 +19,7 @@ func TestRecipients(t *testing.T) {
 	need.This(t, Missing())
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	addr := freeAddr(t)
+	addr := need.Addr(t)
 	p, err := Start(ctx, Options{Listen: addr, Next: "[127.0.0.1]:1", Main: map[string]string{
 		"mydestination": "", "relay_domains": "d.test, any.test", "smtpd_recipient_restrictions": "reject_unauth_destination",
 		"relay_recipient_maps": "inline:{ {ada@d.test = x} {postmaster@d.test = x} {@any.test = x} }",

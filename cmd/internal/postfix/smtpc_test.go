@@ -37,7 +37,7 @@ func TestSMTPC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := freeAddr(t)
+	addr := need.Addr(t)
 	cert := certificate(t)
 	p, err := Start(ctx, Options{Listen: addr, Next: "[" + host + "]:" + port, Main: map[string]string{
 		"smtpd_tls_security_level":                "may",

@@ -70,13 +70,13 @@ func newOffice(t *testing.T, bySubmission bool) *office {
 	t.Cleanup(cancel)
 	o := &office{t: t, ctx: ctx, records: make(map[string]string)}
 	service := func() *Submission {
-		return &Submission{Listen: freeAddr(t), Implicit: freeAddr(t), Users: map[string]string{login: password}}
+		return &Submission{Listen: need.Addr(t), Implicit: need.Addr(t), Users: map[string]string{login: password}}
 	}
-	o.smarthost = startInstance(t, ctx, Options{Listen: freeAddr(t), Maildirs: []string{"example.org"}, Submission: service(), Main: map[string]string{
+	o.smarthost = startInstance(t, ctx, Options{Listen: need.Addr(t), Maildirs: []string{"example.org"}, Submission: service(), Main: map[string]string{
 		"smtpd_recipient_restrictions": "check_recipient_access inline:{ {nobody@example.org = 550 5.1.1 no such person here} }, permit",
 		"smtpd_relay_restrictions":     "reject", "smtpd_error_sleep_time": "0",
 	}})
-	o.primary = startInstance(t, ctx, Options{Listen: freeAddr(t), Maildirs: []string{ours}, Submission: service(), Main: map[string]string{
+	o.primary = startInstance(t, ctx, Options{Listen: need.Addr(t), Maildirs: []string{ours}, Submission: service(), Main: map[string]string{
 		"smtpd_sender_restrictions": "check_sender_access inline:{ {example.test = 550 5.7.1 that is us} }", "smtpd_error_sleep_time": "0",
 		"smtpd_relay_restrictions": "reject_unauth_destination",
 	}})

@@ -31,7 +31,7 @@ func TestLDAP(t *testing.T) {
 		return l
 	}
 	all := "anna@example.com/user a.schmidt@example.com/alias anna.schmidt@example.com/user ben@example.com/user b@example.com/alias ben.typo@example.com/user sales@example.com/group ~1example.net"
-	closed := "ldap://" + free(t)
+	closed := "ldap://" + need.Addr(t)
 	for name, x := range map[string]struct {
 		ldap LDAP
 		want string // words of the result, or of the error

@@ -56,7 +56,7 @@ func startSlapd(t *testing.T, ldif, more string) *directory {
 	if out, err := exec.Command(slapadd, "-q", "-f", file, "-l", filepath.Join(d.dir, "data.ldif")).CombinedOutput(); err != nil {
 		t.Fatalf("slapadd: %v\n%s", err, out)
 	}
-	d.plain, d.plus = "ldap://"+free(t), "ldaps://"+free(t)
+	d.plain, d.plus = "ldap://"+need.Addr(t), "ldaps://"+need.Addr(t)
 	cmd := exec.Command(slapd, "-d", "0", "-f", file, "-h", d.plain+" "+d.plus)
 	var log strings.Builder
 	cmd.Stderr = &log
@@ -119,16 +119,6 @@ func (d *directory) certificates(t *testing.T) {
 	d.write(t, "cert.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})))
 	d.write(t, "key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 	d.ca = filepath.Join(d.dir, "cert.pem")
-}
-
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // person is an entry with the lines given.

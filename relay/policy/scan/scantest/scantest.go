@@ -59,7 +59,7 @@ func Rspamd(t testing.TB, more ...string) *Instance {
 	t.Helper()
 	need.Program(t, "rspamd")
 	dir := folder(t)
-	in := &Instance{Address: freePort(t), Socket: filepath.Join(dir, "rspamd.sock"), dir: dir}
+	in := &Instance{Address: need.Addr(t), Socket: filepath.Join(dir, "rspamd.sock"), dir: dir}
 	in.URL = "http://" + in.Address
 	write(t, dir, "tld.dat", "com\nexample\ntest\n")
 	write(t, dir, "rules.lua", strings.ReplaceAll(rules, "FACTS", fmt.Sprintf("%q", filepath.Join(dir, "facts"))))
@@ -93,7 +93,7 @@ func Clamd(t testing.TB) *Instance {
 	t.Helper()
 	need.Program(t, "clamd")
 	dir := folder(t)
-	in := &Instance{Address: freePort(t), Socket: filepath.Join(dir, "clamd.sock"), dir: dir}
+	in := &Instance{Address: need.Addr(t), Socket: filepath.Join(dir, "clamd.sock"), dir: dir}
 	host, port, err := net.SplitHostPort(in.Address)
 	if err != nil {
 		t.Fatal(err)
@@ -195,14 +195,4 @@ func write(t testing.TB, dir, name, text string) {
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
