@@ -36,6 +36,7 @@ test: tools lint
 
 bench: tools
 	go run ./cmd/mxbench compare
+	go test ./cmd/internal/app ./relay/policy/scan -run '^$$' -bench 'Filters|Scan' # what rspamd and clamd cost
 
 lint: $(BIN)/staticcheck
 	@unformatted=$$(gofmt -l cmd relay spool dns webmail 2>/dev/null); test -z "$$unformatted" || { echo "gofmt -w is due on:"; echo "$$unformatted"; exit 1; }
