@@ -20,7 +20,7 @@ import (
 func (a *App) makeRecipients(c *config.Config) error {
 	var err error
 	a.recipients, err = rcpt.New(rcpt.Options{
-		Domains: rcptDomains(c), Index: a.index, Record: a.spool.Record, Note: a.spool.Note, Primaries: a.monitor,
+		Domains: rcptDomains(c), Index: a.index, Record: a.spool.Record, Note: a.spool.Note, CaughtUp: a.spool.CaughtUp, Primaries: a.monitor,
 		Log: a.log, Metrics: rcpt.NewMetrics(a.reg),
 	})
 	if err != nil {
@@ -151,6 +151,8 @@ func listWord(f *rcpt.Freshness, now time.Time) string {
 		parts = append(parts, fmt.Sprintf("%d known", f.Known))
 	case f.Complete:
 		parts = append(parts, fmt.Sprintf("%d known (%s old)", f.Known, age(now.Sub(f.At))))
+	case f.Reading:
+		parts = append(parts, fmt.Sprintf("%d known, the ledger is still being read, keeping all", f.Known))
 	case slices.ContainsFunc(f.Sources, func(s rcpt.SourceState) bool { return !s.At.IsZero() }):
 		parts = append(parts, fmt.Sprintf("%d known, not complete, keeping all", f.Known))
 	default:

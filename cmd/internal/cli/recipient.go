@@ -365,6 +365,8 @@ func listsWord(f *rcpt.Freshness, now time.Time) string {
 		word = "those of " + f.AliasOf
 	case f.CatchAll:
 		word = "any"
+	case f.Reading:
+		word = fmt.Sprintf("%s known, still reading, keeping all", thousands(int64(f.Known)))
 	case !f.Complete && !ever:
 		word = "never imported, keeping all"
 	case !f.Complete:

@@ -35,7 +35,7 @@ func (d *Directory) check(a mailaddr.Address) Answer {
 	if found, ok := one.find(local, now); ok {
 		return found
 	}
-	s := one.standing(now)
+	s := d.standing(one, now)
 	refused := one.refused(local, now)
 	switch {
 	case !s.complete && refused:
@@ -141,6 +141,15 @@ type standing struct {
 	why      string    // why they aren't
 	at       time.Time // of the newest full list that was taken in
 	doubt    string    // why nobody may be refused by them all the same, "" if they may
+}
+
+// standing says how far the lists of a domain can be believed now.
+func (d *Directory) standing(one *domain, now time.Time) standing {
+	s := one.standing(now)
+	if d.reading.Load() {
+		s.complete, s.why = false, "what the ledger says of recipients is still being read"
+	}
+	return s
 }
 
 // standing says how far the lists of the domain can be believed, those of the domain that it is an alias of included.

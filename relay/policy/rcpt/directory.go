@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"restante/relay/mailaddr"
@@ -24,6 +25,7 @@ type Directory struct {
 
 	mark    index.RecipientsMark // how far the index was followed; for follow alone, as the next
 	listsAt time.Time            // when the index was last asked for lists
+	reading atomic.Bool          // what the ledger holds isn't all known yet: see Options.CaughtUp
 
 	mu      sync.RWMutex
 	domains map[string]*domain // hosted
@@ -101,6 +103,7 @@ func New(o Options) (*Directory, error) {
 	}
 	o.Pace.fill()
 	d := &Directory{o: o, log: o.Log, now: o.Now, kinds: []string{""}, books: make(map[string]*book)}
+	d.reading.Store(o.Index != nil && o.CaughtUp != nil)
 	if err := d.SetConfig(o.Domains); err != nil {
 		return nil, err
 	}

@@ -25,20 +25,35 @@ func (d *Directory) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	end := make(chan struct{}) // of the ledger
+	tasks.Go(func() {
+		if d.reading.Load() && d.o.CaughtUp(ctx) == nil {
+			close(end)
+		}
+	})
 	failing := false
 	for {
 		changed := d.o.Index.Changed()
+		read := closed(end)
 		err := d.follow(ctx)
 		switch {
+		case err == nil && read:
+			d.reading.Store(false)
+			end = nil
 		case ctx.Err() != nil:
 			return nil
 		case err != nil && !failing:
 			d.log.Warn("what changed of recipients can't be read from the index; what was known before counts", "error", err)
 		}
 		failing = err != nil
+		wake := end
+		if failing {
+			wake = nil
+		}
 		timer := time.NewTimer(followPause)
 		select {
 		case <-timer.C:
+		case <-wake:
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
@@ -49,10 +64,20 @@ func (d *Directory) Run(ctx context.Context) error {
 		timer.Reset(listsPause)
 		select {
 		case <-changed:
+		case <-end:
 		case <-timer.C:
 		case <-ctx.Done():
 		}
 		timer.Stop()
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -19,7 +19,8 @@
 // Lists are kept in the ledger, so that every node knows them and a new one learns them: events spool.RecipientsChanged hold
 // what changed, in chunks, and spool.RecipientsListed says that a full list was taken in and how long it is. Only
 // changes are written; a full list that is the same is confirmed every ConfirmEvery. A list counts as taken in once as
-// many addresses are known from it as it is said to have: a node that has read half of the ledger refuses nobody.
+// many addresses are known from it as it is said to have. A node that has read half of the ledger refuses nobody: until it was
+// read to its end (Options.CaughtUp) the lists count as not complete, whatever is known of them.
 // The list in the configuration isn't written: each node has its own configuration.
 //
 // Addresses that the primary has taken mail for stand in the ledger as spool.Learned, and are never forgotten.
@@ -182,6 +183,7 @@ type Freshness struct {
 	AliasOf  string        `json:"alias_of,omitempty"` // whose lists these are, "" for its own
 	Complete bool          `json:"complete"`           // every list that the domain is to have was taken in
 	Why      string        `json:"why,omitempty"`      // it is not complete, or is stale
+	Reading  bool          `json:"reading,omitempty"`  // the ledger is still being read, so that nothing is complete
 	Known    int           `json:"known"`              // addresses that exist, of all sources
 	At       time.Time     `json:"at,omitzero"`        // of the newest full list; zero when there is none but in the configuration
 	Stale    bool          `json:"stale"`              // that is longer ago than MaxAge, or a source fails: nobody is refused
@@ -219,6 +221,7 @@ type Options struct {
 	Index     Index                                               // nil: nothing is known but the configuration
 	Record    func(ctx context.Context, evs ...spool.Event) error // writes to the ledger, durably; nil: nothing is written
 	Note      func(evs ...spool.Event)                            // writes lazily; must not block
+	CaughtUp  func(ctx context.Context) error                     // returns nil once the index was brought to the end of the ledger; nil: it is there
 	Primaries Primaries                                           // for call-ahead; nil: none
 	Pace      Pace                                                // of call-ahead
 	Log       *slog.Logger

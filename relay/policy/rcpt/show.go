@@ -77,8 +77,8 @@ func (d *Directory) Freshness(_ context.Context, domain string) Freshness {
 		return Freshness{}
 	}
 	now := d.now()
-	s := one.standing(now)
-	f := Freshness{Complete: s.complete, Why: cmp.Or(s.why, s.doubt), At: s.at, Stale: s.doubt != "", Wanted: len(one.wanted), Unknown: one.Unknown, AliasOf: one.AliasOf}
+	s := d.standing(one, now)
+	f := Freshness{Complete: s.complete, Why: cmp.Or(s.why, s.doubt), At: s.at, Stale: s.doubt != "", Wanted: len(one.wanted), Unknown: one.Unknown, AliasOf: one.AliasOf, Reading: d.reading.Load()}
 	of := one
 	if one.target != nil && !one.hasLists() {
 		of = one.target
