@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -20,6 +21,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// The scripts wait for their nodes rather than for the processor.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"restante": func() { os.Exit(Main()) }})
 }
 
@@ -30,7 +35,7 @@ func TestMain(m *testing.M) {
 //	send ADDR FILE FROM TO..  sends the message in a file, likewise
 //	refused ADDR CODE FROM TO   sends one that has to be answered with that code
 //	fetch URL              gets a page, for the stdout commands that follow
-//	poll REGEXP CMD...     runs the command until its output matches, for 15 s at most
+//	poll REGEXP CMD...     runs the command until its output matches, for a minute at most
 //	exits CODE CMD...      runs the command, which has to end with that exit code
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -39,6 +44,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("RESTANTE_SOCKET", "")
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // or each command takes a second to end, under the race detector
 			e.Setenv("TODAY", time.Now().UTC().Format(time.DateOnly)) // ids of outages begin with it
 			return nil
 		},
@@ -119,7 +125,7 @@ func fetch(ts *testscript.TestScript, _ bool, args []string) {
 
 func poll(ts *testscript.TestScript, _ bool, args []string) {
 	want := regexp.MustCompile(args[0])
-	deadline := time.NewTimer(15 * time.Second)
+	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -152,7 +158,7 @@ func quiet(ts *testscript.TestScript, args []string) *exec.Cmd {
 	}
 	cmd := exec.Command(path, args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "RESTANTE_SOCKET", "RESTANTE_CONFIG"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "GORACE", "RESTANTE_SOCKET", "RESTANTE_CONFIG"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	return cmd
