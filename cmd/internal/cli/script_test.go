@@ -44,7 +44,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("RESTANTE_SOCKET", "")
-			e.Setenv("GORACE", "atexit_sleep_ms=0") // or each command takes a second to end, under the race detector
+			e.Setenv("GORACE", "atexit_sleep_ms=0")                   // or each command takes a second to end, under the race detector
 			e.Setenv("TODAY", time.Now().UTC().Format(time.DateOnly)) // ids of outages begin with it
 			return nil
 		},
