@@ -30,12 +30,15 @@ func (t *transaction) unknown(ctx context.Context, a mailaddr.Address, w way) re
 	return t.client.Refuse(450, maybeUser, "Whether that recipient exists can't be said now, try again later").With(why)
 }
 
-// knownGood reports that the primary is known to have a recipient.
-func (h *Handler) knownGood(ctx context.Context, address string) bool {
+// knownGood reports that the primary is known to have a recipient, or should have it by a list.
+func (h *Handler) knownGood(ctx context.Context, r recipient) bool {
+	if h.o.Recipients.Has(r.addr) {
+		return true
+	}
 	if h.o.Known == nil {
 		return false
 	}
-	ok, err := h.o.Known.Known(ctx, address)
+	ok, err := h.o.Known.Known(ctx, r.Address)
 	if err != nil {
 		// Not knowing, we believe the primary less, never more: the sender tries again.
 		h.log.Warn("whether a recipient is known can't be read from the index", "error", err)

@@ -52,13 +52,35 @@ func TestRecipients(t *testing.T) {
 	}
 }
 
-// TestListsDontRefuse: a primary that is up is asked, and its answer is the sender's, whatever the lists say.
+// TestListsDontRefuse: a primary that is up is asked, and whom it takes is taken, whatever the lists say.
 func TestListsDontRefuse(t *testing.T) {
 	r := newRig(t, func(o *Options) { o.Recipients = newDirectory(t, rcpt.UnknownRefuse) })
-	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Match: "anna@", Reply: "550 5.1.1 No such user"}}})
 	rc, dot := r.send(letter, "new@a.example")
 	r.want(rc[0], 250, "")
 	r.want(dot, 250, "")
+}
+
+// TestListsAgainstHalfRestored: a primary whose list of users is lost refuses everybody. Whom a list has is put off, though no mail for
+// them has ever come this way, until the primary has refused them for a day while it took other mail. Where any address exists that is no such knowledge.
+func TestListsAgainstHalfRestored(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Recipients = newDirectory(t, rcpt.UnknownRefuse) })
+	lost := sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Reply: "550 5.1.1 No such user"}}}
+	r.sink.SetFaults(lost)
+	for a, code := range map[string]int{"anna@a.example": 451, "BOB@a.example": 451, `"c d"@a.example`: 451, "nobody@a.example": 550, "any@b.example": 550} {
+		rc, _ := r.send(letter, a)
+		r.want(rc[0], code, "")
+	}
+	if state := r.prim.State(domA).State; state != health.Suspect {
+		t.Errorf("%s after so many refusals", state)
+	}
+	r.prim.set(domA, health.Up, true)
+	r.sink.SetFaults(sink.Faults{})
+	_, dot := r.send(letter, "new@a.example")
+	r.want(dot, 250, "")
+	r.sink.SetFaults(lost)
+	rc, _ := r.send(letter, "anna@a.example")
+	r.want(rc[0], 451, "")
+	r.doubts["anna@a.example"] = r.doubts["anna@a.example"].Add(-25 * time.Hour)
 	rc, _ = r.send(letter, "anna@a.example")
 	r.want(rc[0], 550, "5.1.1")
 }

@@ -25,7 +25,7 @@ const (
 type Case struct {
 	Stage     Stage
 	Reply     reply.Reply // zero: the connection failed before a reply
-	KnownGood bool        // AtRcpt: the primary is known to have this recipient
+	KnownGood bool        // AtRcpt: the primary is known to have this recipient, or a list has it
 	TookMail  bool        // the primary has taken mail from us before
 	Named     bool        // the primary was told who the client is, by XCLIENT
 }

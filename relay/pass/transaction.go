@@ -125,7 +125,7 @@ func (t *transaction) passRcpt(ctx context.Context, r recipient, w way) reply.Re
 		t.h.o.Recipients.Heard(ctx, r.addr, rep, time.Now())
 		c := Case{Stage: AtRcpt, Reply: rep, TookMail: w.record.TookMail, Named: t.link.Named()}
 		if rep.Permanent() {
-			c.KnownGood = t.h.knownGood(ctx, r.Address)
+			c.KnownGood = t.h.knownGood(ctx, r)
 		}
 		v := Judge(c)
 		switch v.Action {

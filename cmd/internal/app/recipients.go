@@ -14,6 +14,7 @@ import (
 	"restante/relay/policy/rcpt"
 	"restante/relay/policy/rcpt/source"
 	"restante/relay/reply"
+	"restante/spool/index"
 )
 
 // makeRecipients makes what knows the recipients, and what keeps their lists in step.
@@ -35,6 +36,20 @@ func (a *App) heard(address string, r reply.Reply) {
 	if to, err := mailaddr.Parse(address); err == nil {
 		a.recipients.Heard(context.Background(), to, r, time.Now())
 	}
+}
+
+// listed is an index to which those on a list are known good too: a primary that was restored by half refuses them all the same.
+type listed struct {
+	*index.Index
+	recipients *rcpt.Directory
+}
+
+// Known implements replay.Index.
+func (l listed) Known(ctx context.Context, address string) (bool, error) {
+	if to, err := mailaddr.Parse(address); err == nil && l.recipients.Has(to) {
+		return true, nil
+	}
+	return l.Index.Known(ctx, address)
 }
 
 // syncRecipients reads lists once the index knows what was read before: else each start would write them all anew.

@@ -147,7 +147,7 @@ func (a *App) startRelay(context.Context) error {
 	a.life.add("sessions to primaries", func(context.Context) error { a.pass.Close(); return nil })
 	rc, rd := replayConfig(c)
 	a.engine, err = replay.New(replay.Options{
-		Spool: replay.FromSpool(a.spool), Index: replay.Only(a.index, a.byReplay), Health: a.monitor, Config: rc, Domains: rd, AuthservID: c.Hostname,
+		Spool: replay.FromSpool(a.spool), Index: replay.Only(listed{a.index, a.recipients}, a.byReplay), Health: a.monitor, Config: rc, Domains: rd, AuthservID: c.Hostname,
 		Hold: func(e *spool.Entry) time.Time { return a.submit.Hold(e) }, DialTo: a.dialTo, Heard: a.heard, Notify: a.replayNotice, Log: a.log, Metrics: replay.NewMetrics(a.reg),
 	})
 	if err != nil {

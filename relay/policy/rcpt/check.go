@@ -63,13 +63,50 @@ func always(a mailaddr.Address) bool {
 	return strings.EqualFold(a.Local, "postmaster") || strings.EqualFold(a.Local, "abuse")
 }
 
+// Has reports that a source has the very address, be it without its tag: a primary that refuses it is to be doubted. That any address
+// exists says nothing of this one.
+func (d *Directory) Has(a mailaddr.Address) bool {
+	if d == nil {
+		return false
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	one := d.domains[a.Domain]
+	if one == nil || a.Routed() {
+		return false
+	}
+	_, ok := one.named(key(a), d.now())
+	return ok
+}
+
+// both are the domain and the one that it is an alias of.
+func (one *domain) both() []*domain {
+	if one.target == nil {
+		return []*domain{one}
+	}
+	return []*domain{one, one.target}
+}
+
 // find looks for an address in what is known of the domain and of the one that it is an alias of: as it stands first,
 // then without its tag, then for any.
 func (one *domain) find(local string, now time.Time) (Answer, bool) {
-	both := []*domain{one}
-	if one.target != nil {
-		both = append(both, one.target)
+	if found, ok := one.named(local, now); ok {
+		return found, true
 	}
+	for _, o := range one.both() {
+		if o.CatchAll {
+			return o.found(one, SourceConfig, "any address exists"), true
+		}
+		if src := o.has("", now); src != "" {
+			return o.found(one, src, "any address exists"), true
+		}
+	}
+	return Answer{}, false
+}
+
+// named looks for an address as it stands, and without its tag.
+func (one *domain) named(local string, now time.Time) (Answer, bool) {
+	both := one.both()
 	for _, o := range both {
 		if src := o.has(local, now); src != "" {
 			return o.found(one, src, ""), true
@@ -85,14 +122,6 @@ func (one *domain) find(local string, now time.Time) (Answer, bool) {
 			if src != "" {
 				return o.found(one, src, "as "+address(o.Name, local[:i])), true
 			}
-		}
-	}
-	for _, o := range both {
-		if o.CatchAll {
-			return o.found(one, SourceConfig, "any address exists"), true
-		}
-		if src := o.has("", now); src != "" {
-			return o.found(one, src, "any address exists"), true
 		}
 	}
 	return Answer{}, false

@@ -12,7 +12,8 @@
 //   - Refused is only by lists that can be believed: when the newest is older than MaxAge, or a source fails, it is 450.
 //   - What the primary refused as unknown (5.1.1, 5.1.10) is put off, never refused, while that is fresh and no list has it.
 //
-// While the primary is up it decides by itself; the directory only hears.
+// While the primary is up it decides by itself; the directory only hears. But one that refuses whom a list has may be restored by half:
+// see Has, and relay/pass.
 //
 // # What is written
 //
