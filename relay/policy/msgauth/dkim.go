@@ -15,8 +15,9 @@ import (
 // tagLength is how much of b= is told, in octets (RFC 6008 4).
 const tagLength = 8
 
-// dkim verifies the signatures of a message.
-func (j *Judge) dkim(ctx context.Context, h *header, body io.ReaderAt, size int64) []Signature {
+// dkim verifies the signatures of a message: keys are asked for until the end of asking, and what was found by then is compared with the
+// message until the end of ctx, so that a key that never comes doesn't spoil what others sign.
+func (j *Judge) dkim(asking, ctx context.Context, h *header, body io.ReaderAt, size int64) []Signature {
 	var out []Signature
 	for _, t := range h.tags {
 		b := t["b"]
@@ -33,7 +34,7 @@ func (j *Judge) dkim(ctx context.Context, h *header, body io.ReaderAt, size int6
 	found, err := dkim.VerifyWithOptions(r, &dkim.VerifyOptions{
 		MaxVerifications: maxSignatures,
 		LookupTXT: func(name string) ([]string, error) {
-			txt, err := j.o.Resolver.LookupTXT(ctx, name)
+			txt, err := j.o.Resolver.LookupTXT(asking, name)
 			if e, ok := err.(*net.DNSError); err != nil && (!ok || !e.IsNotFound) {
 				return nil, &net.DNSError{Err: err.Error(), Name: name, IsTemporary: true} // or it would count as permanent
 			}
@@ -44,7 +45,7 @@ func (j *Judge) dkim(ctx context.Context, h *header, body io.ReaderAt, size int6
 	for i := range out {
 		s := &out[i]
 		switch {
-		case r.cut.Load() || ctx.Err() != nil:
+		case r.cut.Load():
 			s.Result, s.Reason = TempError, "not verified in time"
 		case i >= len(found):
 			s.Result, s.Reason = PermError, "can't be read"

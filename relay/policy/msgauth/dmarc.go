@@ -23,16 +23,47 @@ type record struct {
 
 var errTemporary = errors.New("DNS gave no answer")
 
-// dmarc finds the policy of the author's domain and whether something that passed is aligned with it. Of several authors
-// the one counts that speaks most against the message.
-func (j *Judge) dmarc(ctx context.Context, h *header, v *Verdict) DMARC {
-	domains, why := h.authors()
-	w := walks{}
+// wish is what an author's domain wants.
+type wish struct {
+	from, org string
+	r         *record // nil: nothing
+	policy    string  // as it applies to the author
+	walks     walks
+	err       error
+	done      chan struct{} // the rest is there
+}
+
+// wishes asks what the domains of the authors want, without waiting for it. Each is asked in time of its own, which nobody
+// else's answers can take: a stranger's zone may be as slow as its owner likes.
+func (j *Judge) wishes(ctx context.Context, domains []string) []*wish {
+	var all []*wish
+	for _, from := range domains {
+		w := &wish{from: from, walks: walks{}, done: make(chan struct{})}
+		all = append(all, w)
+		go func() {
+			defer close(w.done)
+			records, err := j.walk(ctx, w.walks, from)
+			if w.err = err; err != nil {
+				return
+			}
+			w.org = organizational(from, records)
+			if w.r = policyRecord(from, w.org, records); w.r != nil {
+				w.policy, w.err = j.policy(ctx, w.r, from)
+			}
+		}()
+	}
+	return all
+}
+
+// dmarc says whether something that passed is aligned with what the authors' domains want; why, unless it is empty, is why no single
+// one can be named. Of several authors the one counts that speaks most against the message.
+func (j *Judge) dmarc(ctx context.Context, wishes []*wish, why string, v *Verdict) DMARC {
 	worst := DMARC{Result: PermError, Reason: why}
-	for i, from := range domains {
-		d := j.author(ctx, w, from, v)
+	for i, w := range wishes {
+		<-w.done
+		d := j.author(ctx, w, v)
 		if why != "" && d.against() <= against(PermError, "") {
-			d = DMARC{Result: PermError, From: from, Reason: why}
+			d = DMARC{Result: PermError, From: w.from, Reason: why}
 		}
 		if i == 0 || d.against() > worst.against() {
 			worst = d
@@ -63,32 +94,28 @@ func against(r Result, policy string) int {
 }
 
 // author judges for one author's domain.
-func (j *Judge) author(ctx context.Context, w walks, from string, v *Verdict) DMARC {
-	d := DMARC{From: from}
-	records, err := j.walk(ctx, w, from)
-	if err != nil {
-		d.Result, d.Reason = TempError, err.Error()
-		return d
+func (j *Judge) author(ctx context.Context, w *wish, v *Verdict) DMARC {
+	d := DMARC{From: w.from}
+	if w.r != nil {
+		d.Record, d.Wanted = w.r.domain, w.r.p
 	}
-	org := organizational(from, records)
-	r := policyRecord(from, org, records)
-	if r == nil {
+	switch {
+	case w.err != nil:
+		d.Result, d.Reason = TempError, w.err.Error()
+		return d
+	case w.r == nil:
 		d.Result = None
 		return d
 	}
-	d.Record, d.Wanted = r.domain, r.p
-	if d.Policy, err = j.policy(ctx, r, from); err != nil {
-		d.Result, d.Reason = TempError, err.Error()
-		return d
-	}
-	aligned, temporary := j.aligned(ctx, w, r, from, org, v)
+	d.Policy = w.policy
+	aligned, temporary := j.aligned(ctx, w.walks, w.r, w.from, w.org, v)
 	switch {
 	case aligned:
 		d.Result = Pass
 	case temporary:
 		d.Result, d.Reason = TempError, "what could pass is not known yet"
 	default:
-		d.Result, d.Reason = Fail, "nothing that passed is aligned with "+from
+		d.Result, d.Reason = Fail, "nothing that passed is aligned with "+w.from
 	}
 	return d
 }

@@ -6,6 +6,7 @@ import (
 	"net/mail"
 	"slices"
 	"strings"
+	"unicode"
 
 	"golang.org/x/net/idna"
 
@@ -107,18 +108,19 @@ func (h *header) authors() (domains []string, why string) {
 		why = "more than one From field"
 	}
 	for _, from := range h.from {
-		if len(domains) > maxAuthors {
-			break
+		addrs, doubt := addresses(from)
+		if doubt != "" {
+			why = doubt
 		}
-		if len(from) > maxFrom {
-			from, why = from[:maxFrom], "From is longer than is read"
-		}
-		for _, addr := range addresses(from) {
+		for _, addr := range addrs {
+			if len(domains) > maxAuthors {
+				break
+			}
 			at := strings.LastIndexByte(addr, '@')
 			d, err := mailaddr.ParseDomain(addr[at+1:])
 			switch {
 			case at < 0 || err != nil || strings.HasPrefix(d, "["):
-				why = "an address in From can't be read"
+				why = unread
 			case !slices.Contains(domains, d):
 				domains = append(domains, d)
 			}
@@ -136,30 +138,64 @@ func (h *header) authors() (domains []string, why string) {
 	return domains, why
 }
 
-// addresses reads the addresses of a From field, in the form that real mail has too.
-func addresses(value string) []string {
-	var out []string
-	list, err := (&mail.AddressParser{}).ParseList(strings.Join(strings.Fields(value), " "))
-	if err == nil {
-		for _, a := range list {
-			out = append(out, a.Address)
+const unread = "an address in From can't be read"
+
+// addresses reads the addresses of a From field, in the form that real mail has too, and says why they may not be all that a reader
+// shows. What can't be parsed is shown all the same: then each <address> counts, and one that has no end; where there is
+// none, all that looks like an address does.
+func addresses(value string) (out []string, doubt string) {
+	if len(value) <= maxFrom {
+		if list, err := (&mail.AddressParser{}).ParseList(strings.Join(strings.Fields(value), " ")); err == nil {
+			for _, a := range list {
+				out = append(out, a.Address)
+			}
+			return out, ""
 		}
-		return out
+	} else {
+		doubt = "From is longer than is read"
 	}
-	// What can't be parsed may still be shown by a reader: every <address> counts, or the value itself.
-	for rest := value; ; {
-		_, after, ok := strings.Cut(rest, "<")
-		if !ok {
+	var beside []string
+	for rest := value; len(out)+len(beside) < maxAddresses; {
+		before, after, open := strings.Cut(rest, "<")
+		beside = append(beside, loose(before)...)
+		if !open {
 			break
 		}
-		addr, next, ok := strings.Cut(after, ">")
-		if !ok {
+		addr, next, closed := strings.Cut(after, ">")
+		if !closed {
+			out, doubt = append(out, loose(addr)...), unread
 			break
 		}
 		out, rest = append(out, strings.TrimSpace(addr)), next
 	}
 	if len(out) == 0 {
-		out = append(out, strings.TrimSpace(value))
+		return beside, unread
+	}
+	for _, b := range beside {
+		if !slices.ContainsFunc(out, func(a string) bool { return strings.EqualFold(a[strings.LastIndexByte(a, '@')+1:], b[1:]) }) {
+			return out, "From can be read in two ways"
+		}
+	}
+	return out, doubt
+}
+
+// loose returns what looks like the end of an address, from its @ on.
+func loose(s string) (out []string) {
+	for len(out) < maxAddresses {
+		_, after, ok := strings.Cut(s, "@")
+		if !ok {
+			break
+		}
+		end := strings.IndexFunc(after, func(c rune) bool {
+			return c < 0x80 && c != '.' && c != '-' && c != '_' && !unicode.IsLetter(c) && !unicode.IsDigit(c)
+		})
+		if end < 0 {
+			end = len(after)
+		}
+		if domain := strings.Trim(after[:end], "."); domain != "" {
+			out = append(out, "@"+domain)
+		}
+		s = after[end:]
 	}
 	return out
 }

@@ -4,7 +4,8 @@
 //
 // Nothing is refused here: a verdict is a fact, what follows from it is for others to decide (package policy). What can't be
 // known (DNS that fails, time that runs out) is temperror; SPF takes Options.Timeout of a sender's wait at most, and
-// the message as much again, with a second more for each 8 MiB that have to be hashed.
+// the message as much again, with a second more, and one for each 8 MiB that have to be hashed. What DNS is asked of one domain takes
+// no time from what it is asked of another: a zone may be slow on purpose.
 //
 // # What it costs
 //
@@ -37,9 +38,10 @@ const (
 	maxFields     = 500
 	maxLines      = 1000
 	maxSignatures = 5
-	maxSigned     = 200 // names in h=
-	maxAuthors    = 5   // domains of From
-	maxFrom       = 8 << 10
+	maxSigned     = 200     // names in h=
+	maxAuthors    = 5       // domains of From
+	maxFrom       = 8 << 10 // octets of From that are parsed; of what is longer whatever looks like an address counts
+	maxAddresses  = 1000    // in one that can't be parsed
 )
 
 // hashed is how many octets of a message even a busy machine hashes in a second, for all its signatures.
@@ -202,11 +204,15 @@ func (k *Check) Message(ctx context.Context, body io.ReaderAt, size int64) Verdi
 		return v
 	}
 	v.Judged = true
-	limited, cancel := context.WithTimeout(ctx, k.j.o.Timeout+time.Duration(size/hashed)*time.Second)
+	asking, cancel := context.WithTimeout(ctx, k.j.o.Timeout)
 	defer cancel()
-	v.DKIM = k.j.dkim(limited, h, body, size)
-	v.SPF, v.Helo = k.Sender(limited)
-	v.DMARC = k.j.dmarc(limited, h, &v)
+	whole, cancel := context.WithTimeout(ctx, k.j.o.Timeout+time.Second+time.Duration(size/hashed)*time.Second)
+	defer cancel()
+	authors, why := h.authors()
+	wishes := k.j.wishes(asking, authors)
+	v.DKIM = k.j.dkim(asking, whole, h, body, size)
+	v.SPF, v.Helo = k.Sender(whole)
+	v.DMARC = k.j.dmarc(whole, wishes, why, &v)
 	return v
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 
 	"blitiri.com.ar/go/spf"
 
@@ -31,13 +32,22 @@ func (j *Judge) spf(ctx context.Context, ip netip.Addr, helo, from string) (path
 		}
 		return out
 	}
-	name = check(heloDomain, "postmaster@"+heloDomain)
 	if from == "" {
+		name = check(heloDomain, "postmaster@"+heloDomain)
 		return name, name
 	}
+	var greeting sync.WaitGroup // beside the reverse-path, whose time it doesn't take
+	greeting.Go(func() { name = check(heloDomain, "postmaster@"+heloDomain) })
+	path = check(pathOf(from))
+	greeting.Wait()
+	return path, name
+}
+
+// pathOf is whose SPF is asked for a reverse-path, and by which sender; "" where there is no domain to ask.
+func pathOf(from string) (domain, sender string) {
 	a, err := mailaddr.Parse(from)
 	if err != nil || a.IsLiteral() {
-		return SPF{Result: None, Reason: "no domain to ask"}, name
+		return "", ""
 	}
 	// The local part counts in macros only (RFC 7208 7.3); what isn't plain ASCII can't be looked up (RFC 8616 4).
 	local := a.Local
@@ -47,5 +57,5 @@ func (j *Judge) spf(ctx context.Context, ip netip.Addr, helo, from string) (path
 			break
 		}
 	}
-	return check(a.Domain, local+"@"+a.Domain), name
+	return a.Domain, local + "@" + a.Domain
 }

@@ -1,0 +1,85 @@
+package msgauth
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"restante/dns"
+	"restante/dns/dnstest"
+	"restante/spool"
+)
+
+// TestSlowDNSOfAStrangerHidesNothing: who owns a zone can let its answers take as long as they like. That takes no time from what is
+// asked of others: a domain that asks to reject what isn't its own is still heard.
+func TestSlowDNSOfAStrangerHidesNothing(t *testing.T) {
+	forged := message("a@example.com")
+	const slowKey = "DKIM-Signature: v=1; a=ed25519-sha256; d=slow.test; s=s1; h=From; bh=x; b=eA==\r\n"
+	const badKey = "DKIM-Signature: v=1; a=ed25519-sha256; d=example.com; s=s1; h=From; bh=x; b=eA==\r\n"
+	for _, c := range []struct{ name, helo, path, msg string }{
+		{"SPF of the greeting", "slow.test", "x@example.com", forged},
+		{"SPF of the reverse-path", "mx.example.com", "x@slow.test", forged},
+		{"a key", "mx.example.com", "x@example.com", slowKey + badKey + forged},
+		{"a key, last", "mx.example.com", "x@example.com", badKey + slowKey + forged},
+		{"another author", "mx.example.com", "x@example.com", message("x@slow.test, a@example.com")},
+		{"all of them", "slow.test", "x@slow.test", slowKey + badKey + message("x@slow.test, a@example.com")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j, srv := judge(t)
+				var err error
+				j.o.Resolver, err = dns.New(dns.Options{Servers: []string{"192.0.2.53", "192.0.2.54", "192.0.2.55"}, Exchange: srv.Exchange})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, name := range []string{"slow.test", "s1._domainkey.slow.test", "_dmarc.slow.test"} {
+					srv.Fail(name, dnstest.Silent)
+				}
+				start := time.Now()
+				v := j.Judge(context.Background(), spool.Client{Addr: "203.0.113.9", Helo: c.helo}, c.path, strings.NewReader(c.msg), int64(len(c.msg)))
+				if took := time.Since(start); took > DefaultTimeout+time.Second {
+					t.Errorf("took %v", took)
+				}
+				if m := v.Map(); m["dmarc"] != "fail" || m["dmarc.policy"] != "reject" || m["dmarc.from"] != "example.com" {
+					t.Errorf("%v", m)
+				}
+				synctest.Wait()
+				time.Sleep(time.Minute) // the questions on the wire end
+			})
+		})
+	}
+}
+
+// TestFromThatReadersShow: readers show an address that no parser accepts. A domain that asks to reject is heard where there is no other
+// author, and a stranger's own address beside it doesn't pass for the author's.
+func TestFromThatReadersShow(t *testing.T) {
+	for from, want := range map[string]Result{
+		`"<x@other.example>" <a@example.com`:              Fail,
+		`a@example.com <`:                                 Fail,
+		`a@example.com (`:                                 Fail,
+		`Anna, [Sales] a@example.com`:                     Fail,
+		`<a@example.com`:                                  Fail,
+		`a@example.com>`:                                  Fail,
+		`"Anna <a@example.com>`:                           Fail,
+		`a@example.com <x@other.example>`:                 PermError,
+		`<x@other.example> a@example.com`:                 PermError,
+		`Shop, Inc. <x@other.example>`:                    Pass,
+		`x@other.example <x@other.example>`:               Pass,
+		`X@OTHER.example via [us] <x@other.example>`:      Pass,
+		`"a@example.com" <x@other.example>`:               Pass,
+		strings.Repeat("Anna ", 3000) + `<a@example.com>`: Fail,
+		"=?utf-8?q?a=40example.com?=":                     PermError,
+		"Undisclosed senders:;":                           PermError,
+		"Anna: a@example.com;":                            Fail,
+	} {
+		j, srv := judge(t)
+		srv.Set(t, zone+"other.example. TXT \"v=spf1 ip4:203.0.113.0/24 -all\"\n_dmarc.other.example. TXT \"v=DMARC1; p=none\"\n")
+		msg := message(from)
+		v := j.Judge(t.Context(), client("203.0.113.9"), "x@other.example", strings.NewReader(msg), int64(len(msg)))
+		if v.DMARC.Result != want {
+			t.Errorf("%.80q: %s %s (%s), want %s", from, v.DMARC.Result, v.DMARC.From, v.DMARC.Reason, want)
+		}
+	}
+}
