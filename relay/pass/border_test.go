@@ -57,6 +57,8 @@ func TestDMARC(t *testing.T) {
 		{"nothing", "203.0.113.9", "x@sender.test", plain, "550 5.7.1 DMARC: example.com asks to reject", ""},
 		{"nothing, a forwarded signature is broken", "192.0.2.9", "x@sender.test", strings.Replace(signed(t, plain), "Hello", "Hullo", 1), "550 5.7.26 DMARC: example.com asks to reject", ""},
 		{"signed by another", "203.0.113.9", "x@sender.test", signed(t, plain, "d=other.example"), "550 5.7.1", ""},
+		{"signed by another, where something of ours hides the client", "10.0.0.9", "anna@example.com", signed(t, plain, "d=other.example"), "250", "none"},
+		{"signed by itself, where something of ours hides the client", "10.0.0.9", "x@sender.test", signed(t, plain), "250", "pass reject"},
 		{"SPF of a subdomain, relaxed", "203.0.113.9", "x@news.example.com", plain, "250", "pass reject"},
 		{"SPF of a subdomain, strict", "198.51.100.1", "x@a.strict.example", text("x@strict.example"), "550 5.7.1", ""},
 		{"DKIM of the domain for a subdomain", "203.0.113.9", "x@sender.test", signed(t, text("x@sub.example.com")), "250", "pass quarantine"},

@@ -17,8 +17,8 @@
 // # What isn't judged
 //
 // A client on this machine or in a private network is not the sender's server but something of ours (a proxy, a filter, a
-// colleague's machine): SPF says nothing of it and none is asked for. With no signature either, nothing is judged and no
-// field is written.
+// colleague's machine): SPF says nothing of it and none is asked for, so that DMARC may pass by a signature, but doesn't fail. With no
+// signature either, nothing is judged and no field is written.
 package msgauth
 
 import (
@@ -213,6 +213,9 @@ func (k *Check) Message(ctx context.Context, body io.ReaderAt, size int64) Verdi
 	v.DKIM = k.j.dkim(asking, whole, h, body, size)
 	v.SPF, v.Helo = k.Sender(whole)
 	v.DMARC = k.j.dmarc(whole, wishes, why, &v)
+	if !k.outside && v.DMARC.Result == Fail { // SPF, which wasn't asked for, might have passed
+		v.DMARC = DMARC{Result: None, From: v.DMARC.From, Reason: "something of ours stands between, and hides who sent it"}
+	}
 	return v
 }
 
