@@ -102,8 +102,8 @@ func author(d Domain, v *msgauth.Verdict) []finding {
 	return found
 }
 
-// dmarc is what a domain wants to follow from DMARC. Mail that may have come by a list or a forwarder is at most
-// marked: they break what the author signed, and refusing it takes people off their lists (RFC 9989 7.4 asks
+// dmarc is what a domain wants to follow from DMARC. Mail that may have come by a list or a forwarder, which SPF or a signature
+// names, is at most marked: they break what the author signed, and refusing it takes people off their lists (RFC 9989 7.4 asks
 // for more than a policy of reject before mail is rejected).
 func dmarc(d Domain, v *msgauth.Verdict) (finding, bool) {
 	m := &v.DMARC
@@ -127,7 +127,7 @@ func dmarc(d Domain, v *msgauth.Verdict) (finding, bool) {
 		return finding{}, false
 	}
 	if v.Indirect && f.action.level() > Mark.level() {
-		f.action, f.text = Mark, f.text+", but it may have come by a list or a forwarder"
+		f.action, f.text = Mark, f.text+", but it may have come by a list or a forwarder, "+v.By
 	}
 	code := reply.Enhanced{5, 7, 1}
 	if v.SPF.Result == msgauth.Fail && len(v.DKIM) > 0 { // RFC 7372 3.3

@@ -99,9 +99,10 @@ type Verdict struct {
 	DMARC  DMARC
 	Judged bool // false: there was nothing to judge by
 	// Indirect reports fields of a mailing list (RFC 2919, RFC 2369) or of a forwarder that seals what it saw (RFC 8617), or
-	// signatures that weren't verified for what they would cost. Such mail may be the author's though nothing shows it;
-	// anybody can write those fields, too.
+	// signatures that weren't verified for what they would cost. Such mail may be the author's though nothing shows it. Since
+	// anybody can write those fields, they count only where SPF or a signature shows who brought the message: By, a domain.
 	Indirect bool
+	By       string
 }
 
 // SPF is the outcome of one check (RFC 7208).
@@ -199,7 +200,7 @@ func (k *Check) Sender(ctx context.Context) (path, helo SPF) {
 func (k *Check) Message(ctx context.Context, body io.ReaderAt, size int64) Verdict {
 	k.Start()
 	h := readHeader(body, size)
-	v := Verdict{Client: k.client, From: k.from, Indirect: h.indirect || h.unverified()}
+	v := Verdict{Client: k.client, From: k.from}
 	if !k.outside && h.signed == 0 {
 		return v
 	}
@@ -213,9 +214,8 @@ func (k *Check) Message(ctx context.Context, body io.ReaderAt, size int64) Verdi
 	v.DKIM = k.j.dkim(asking, whole, h, body, size)
 	v.SPF, v.Helo = k.Sender(whole)
 	v.DMARC = k.j.dmarc(whole, wishes, why, &v)
-	if !k.outside && v.DMARC.Result == Fail { // SPF, which wasn't asked for, might have passed
-		v.DMARC = DMARC{Result: None, From: v.DMARC.From, Reason: "something of ours stands between, and hides who sent it"}
-	}
+	v.By = v.bearer()
+	v.Indirect = v.By != "" && (h.indirect || h.unverified())
 	return v
 }
 
@@ -254,6 +254,19 @@ func (v *Verdict) Map() map[string]string {
 	put("dmarc.from", v.DMARC.From)
 	put("dmarc.policy", v.DMARC.Policy)
 	return m
+}
+
+// bearer is a domain that has shown that the message came by it, "" when none has.
+func (v *Verdict) bearer() string {
+	if best := v.best(); best.Result == Pass {
+		return best.Domain
+	}
+	for _, s := range []SPF{v.SPF, v.Helo} {
+		if s.Result == Pass {
+			return s.Domain
+		}
+	}
+	return ""
 }
 
 // best is the signature that says most: one that passes and is aligned, one that passes, or the first.
