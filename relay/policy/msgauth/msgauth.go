@@ -214,6 +214,9 @@ func (k *Check) Message(ctx context.Context, body io.ReaderAt, size int64) Verdi
 	v.DKIM = k.j.dkim(asking, whole, h, body, size)
 	v.SPF, v.Helo = k.Sender(whole)
 	v.DMARC = k.j.dmarc(whole, wishes, why, &v)
+	if !k.outside && v.DMARC.Result == Fail { // SPF, which wasn't asked for, might have passed
+		v.DMARC = DMARC{Result: None, From: v.DMARC.From, Reason: "something of ours stands between, and hides who sent it"}
+	}
 	v.By = v.bearer()
 	v.Indirect = v.By != "" && (h.indirect || h.unverified())
 	return v
