@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -74,12 +75,10 @@ func (r *rspamd) close() { r.client.CloseIdleConnections() }
 
 // answer is what /checkv2 says.
 type answer struct {
-	Error    string            `json:"error"`
-	Action   string            `json:"action"`
-	Score    float64           `json:"score"`
-	Required float64           `json:"required_score"`
-	Messages map[string]any    `json:"messages"`
-	Symbols  map[string]symbol `json:"symbols"`
+	Error, Action   string
+	Score, Required float64 // "required_score"
+	Messages        map[string]any
+	Symbols         map[string]symbol
 }
 
 type symbol struct {
@@ -99,30 +98,98 @@ func (r *rspamd) ask(ctx context.Context, m *Message) (finding, error) {
 		return finding{}, brief(err)
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
-		return finding{}, fmt.Errorf("reading the answer: %w", brief(err))
+	if resp.StatusCode != http.StatusOK {
+		return finding{}, refusedBy(resp)
 	}
-	if len(raw) > maxAnswer {
-		return finding{}, fmt.Errorf("the answer has more than %d octets", maxAnswer)
-	}
-	var a answer
-	decodeErr := json.Unmarshal(raw, &a)
+	body := &io.LimitedReader{R: resp.Body, N: maxAnswer}
+	a, err := readAnswer(body)
 	switch {
-	case resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusUnauthorized:
-		return finding{}, fmt.Errorf("it wants another password (HTTP %d)", resp.StatusCode)
-	case resp.StatusCode == http.StatusRequestEntityTooLarge:
-		return finding{}, errTooBig
-	case resp.StatusCode != http.StatusOK:
-		return finding{}, fmt.Errorf("HTTP %d: %s", resp.StatusCode, short(cmp.Or(a.Error, string(raw))))
-	case decodeErr != nil:
-		return finding{}, fmt.Errorf("the answer is no JSON of rspamd: %w", decodeErr)
+	case ctx.Err() != nil:
+		return finding{}, fmt.Errorf("reading the answer: %w", ctx.Err())
+	case err != nil && body.N == 0:
+		return finding{}, fmt.Errorf("the answer has more than %d octets", maxAnswer)
+	case err != nil:
+		return finding{}, fmt.Errorf("the answer is no JSON of rspamd: %w", brief(err))
 	case a.Error != "":
 		return finding{}, errors.New(short(a.Error))
 	case a.Action == "":
 		return finding{}, errors.New("the answer names no action: is this a worker of rspamd?")
 	}
 	return r.judge(&a), nil
+}
+
+// refusedBy is the error for another status than 200.
+func refusedBy(resp *http.Response) error {
+	switch resp.StatusCode {
+	case http.StatusForbidden, http.StatusUnauthorized:
+		return fmt.Errorf("it wants another password (HTTP %d)", resp.StatusCode)
+	case http.StatusRequestEntityTooLarge:
+		return errTooBig
+	}
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxLine))
+	if err != nil {
+		return fmt.Errorf("HTTP %d: %w", resp.StatusCode, brief(err))
+	}
+	text := string(raw)
+	if a, err := readAnswer(bytes.NewReader(raw)); err == nil && a.Error != "" {
+		text = a.Error
+	}
+	return fmt.Errorf("HTTP %d: %s", resp.StatusCode, short(text))
+}
+
+// readAnswer reads what counts of an answer and steps over the rest, piece by piece: rspamd names all links and addresses that a
+// message has, and a sender can write as many as they like.
+func readAnswer(r io.Reader) (a answer, err error) {
+	d := json.NewDecoder(r)
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return a, cmp.Or(err, errors.New("it doesn't begin with {"))
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return a, err
+		}
+		switch key {
+		case "error":
+			err = d.Decode(&a.Error)
+		case "action":
+			err = d.Decode(&a.Action)
+		case "score":
+			err = d.Decode(&a.Score)
+		case "required_score":
+			err = d.Decode(&a.Required)
+		case "messages":
+			err = d.Decode(&a.Messages)
+		case "symbols":
+			err = d.Decode(&a.Symbols)
+		default:
+			err = stepOver(d)
+		}
+		if err != nil {
+			return a, err
+		}
+	}
+	_, err = d.Token()
+	return a, err
+}
+
+// stepOver reads one value and forgets it.
+func stepOver(d *json.Decoder) error {
+	for depth := 0; ; {
+		t, err := d.Token()
+		if err != nil {
+			return err
+		}
+		switch t {
+		case json.Delim('{'), json.Delim('['):
+			depth++
+		case json.Delim('}'), json.Delim(']'):
+			depth--
+		}
+		if depth == 0 {
+			return nil
+		}
+	}
 }
 
 // about tells rspamd what it can't see in the message.
