@@ -162,13 +162,18 @@ func (c *command) socketPath() (string, error) {
 	path, explicit := c.configPath()
 	if _, err := os.Stat(path); err == nil || explicit {
 		cfg, err := config.Load(path, config.Flags{})
-		switch {
-		case err == nil:
+		if err == nil {
 			return cfg.Admin.Socket, nil
-		case explicit:
+		}
+		// A broken configuration doesn't keep us from a node that runs with an older one.
+		if s := config.Socket(path); s != "" {
+			if _, miss := os.Stat(s); miss == nil {
+				c.sayBroken(path, err)
+				return s, nil
+			}
+		}
+		if explicit {
 			return "", err
-		case !errors.Is(err, os.ErrPermission):
-			// A broken or unreadable default file doesn't keep us from a node that runs with an older one.
 		}
 	}
 	if _, err := os.Stat(defaultSocket); errors.Is(err, fs.ErrNotExist) {
@@ -177,6 +182,20 @@ func (c *command) socketPath() (string, error) {
 		}
 	}
 	return defaultSocket, nil
+}
+
+// sayBroken tells that the file isn't what the node runs with. Who may use the socket needn't be one who may read the file.
+func (c *command) sayBroken(path string, err error) {
+	f, denied := os.Open(path)
+	if errors.Is(denied, fs.ErrPermission) {
+		return
+	}
+	f.Close()
+	what := err.Error()
+	if all, ok := errors.AsType[config.Problems](err); ok && len(all) > 0 {
+		what = all[0].Error()
+	}
+	fmt.Fprintf(c.Err, "! the configuration is broken, a node that runs goes on with what it read before: %s\n", what)
 }
 
 // defaultDevSocket is where the other commands look without being told.
