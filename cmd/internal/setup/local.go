@@ -109,7 +109,7 @@ func (s *run) webmail(ctx context.Context) []Row {
 	port := "443"
 	if u, err := url.Parse(w.URL); err == nil && u.Host != "" {
 		port = cmp.Or(u.Port(), port)
-	} else if len(w.Listen) > 0 {
+	} else if len(w.Listen) > 0 && w.TLS != "behind-proxy" { // a proxy has a port of its own
 		if _, p, err := net.SplitHostPort(w.Listen[0]); err == nil {
 			port = p
 		}
@@ -150,6 +150,9 @@ func (s *run) webName(ctx context.Context, name, port string, first bool) Row {
 		row.Result, row.Found, row.Mend = Note, where+": "+brief(err)+", no node runs", "start it, then look again"
 	case err != nil:
 		row.Result, row.Found, row.Mend = Fail, where+": "+brief(err), "open port "+port+" or pass it on to where the webmail listens, "+strings.Join(w.Listen, ", ")
+		if w.TLS == "behind-proxy" {
+			row.Mend = "have the proxy answer there by https and pass it on to " + strings.Join(w.Listen, ", ") + "; for another port write [webmail] url"
+		}
 	case s.verify(certs, name) != nil:
 		row.Result, row.Found = Fail, where+": browsers refuse its certificate: "+brief(s.verify(certs, name))
 		row.Mend = "restante status and the log say what the CA answers; with files, have the chain in tls_cert"

@@ -99,6 +99,14 @@ func TestMachine(t *testing.T) {
 			web(r)
 			r.node.Webmail.Listen, r.at["192.0.2.25:8443"] = []string{"0.0.0.0:8443"}, r.web(r.t, us, http.NotFoundHandler())
 		}, check: "webmail", result: OK, found: "https://mx2.example.net:8443 opens"},
+		{name: "webmail, behind a proxy", change: func(r *rig) {
+			opens(us)(r)
+			r.node.Webmail.Listen, r.node.Webmail.TLS = []string{"127.0.0.1:8025"}, "behind-proxy"
+		}, check: "webmail", result: OK, found: "https://mx2.example.net opens"},
+		{name: "webmail, no proxy", change: func(r *rig) {
+			web(r)
+			r.node.Webmail.Listen, r.node.Webmail.TLS = []string{"127.0.0.1:8025"}, "behind-proxy"
+		}, check: "webmail", result: Fail, mend: "have the proxy answer there by https and pass it on to 127.0.0.1:8025"},
 		{name: "webmail, not here yet", zone: "webmail.example.com. A 192.0.2.80\n", change: opens(us), check: "webmail", result: Note, mend: "on the day, point it here"},
 		{name: "webmail, no name", change: opens(us), check: "webmail", result: Fail, record: "webmail.example.com. A 192.0.2.25"},
 		{name: "webmail, bad certificate", change: opens("other.test"), check: "webmail", result: Fail, found: "browsers refuse"},
