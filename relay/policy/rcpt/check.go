@@ -28,8 +28,11 @@ func (d *Directory) check(a mailaddr.Address) Answer {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	one := d.domains[a.Domain]
-	if one == nil || a.Routed() {
-		return Answer{State: Unsure, Action: Refuse, Why: "the domain isn't hosted here, or the address holds a route of its own"}
+	switch {
+	case a.Routed():
+		return Answer{State: Unsure, Action: Refuse, Why: "the address holds a route of its own"}
+	case one == nil: // who asks knows the domain, so a reload is under way
+		return Answer{State: Unsure, Action: Defer, Why: "the domain isn't hosted here"}
 	}
 	local := key(a)
 	if found, ok := one.find(local, now); ok {
