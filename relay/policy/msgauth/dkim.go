@@ -42,9 +42,14 @@ func (j *Judge) dkim(asking, ctx context.Context, h *header, body io.ReaderAt, s
 			return txt, err
 		},
 	})
+	if r.empty.Load() {
+		h.refuse = "the message has more empty lines in a row than are verified"
+	}
 	for i := range out {
 		s := &out[i]
 		switch {
+		case h.refuse != "":
+			s.Reason = h.refuse
 		case r.cut.Load():
 			s.Result, s.Reason = TempError, "not verified in time"
 		case i >= len(found):
@@ -99,11 +104,13 @@ func (k *strictKeys) refuses(tags map[string]string) bool {
 	return strict && i != "" && !strings.EqualFold(i[strings.LastIndexByte(i, '@')+1:], tags["d"])
 }
 
-// until ends when ctx does, without an error: the verifier leaks what waits for an input that fails.
+// until ends when ctx does, or at what would take too long, without an error: the verifier leaks what waits for an input that fails.
 type until struct {
-	ctx context.Context
-	r   io.Reader
-	cut atomic.Bool
+	ctx   context.Context
+	r     io.Reader
+	cut   atomic.Bool
+	run   int         // of CR and LF, up to here
+	empty atomic.Bool // it was longer than maxEmpty
 }
 
 func (u *until) Read(p []byte) (int, error) {
@@ -111,5 +118,17 @@ func (u *until) Read(p []byte) (int, error) {
 		u.cut.Store(true)
 		return 0, io.EOF
 	}
-	return u.r.Read(p)
+	if u.empty.Load() {
+		return 0, io.EOF
+	}
+	n, err := u.r.Read(p)
+	for _, c := range p[:n] {
+		if c != '\r' && c != '\n' {
+			u.run = 0
+		} else if u.run++; u.run > maxEmpty {
+			u.empty.Store(true)
+			return 0, io.EOF
+		}
+	}
+	return n, err
 }

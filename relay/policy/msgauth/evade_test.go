@@ -83,3 +83,23 @@ func TestFromThatReadersShow(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyLines: the verifier takes time that grows with the square of how many empty lines follow each other. That is no way to have a forged
+// signature be no more than not verified yet.
+func TestEmptyLines(t *testing.T) {
+	const sig = "DKIM-Signature: v=1; a=ed25519-sha256; c=simple/simple; d=example.com; s=s1; h=from; bh=eA==; b=eHh4eA==\r\n"
+	msg := strings.Repeat(sig, maxSignatures) + message("a@example.com") + strings.Repeat("\r\n", 5_000_000) + "x\r\n"
+	j, _ := judge(t)
+	begun := spent(t)
+	v := j.Judge(t.Context(), client("203.0.113.9"), "", strings.NewReader(msg), int64(len(msg)))
+	if took := spent(t) - begun; took > time.Second && !testing.Short() {
+		t.Errorf("took %v", took)
+	}
+	if m := v.Map(); m["dmarc"] != "fail" || m["dkim"] != "policy" {
+		t.Errorf("%v", m)
+	}
+	signed := sign(t, "example.com", message("anna@example.com")+strings.Repeat("\r\n", maxEmpty/2-1000)+"x\r\n"+strings.Repeat("\r\n", maxEmpty/2-1000))
+	if v := j.Judge(t.Context(), client("203.0.113.9"), "", strings.NewReader(signed), int64(len(signed))); v.DMARC.Result != Pass {
+		t.Errorf("some: %+v", v)
+	}
+}

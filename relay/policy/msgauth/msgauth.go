@@ -38,10 +38,11 @@ const (
 	maxFields     = 500
 	maxLines      = 1000
 	maxSignatures = 5
-	maxSigned     = 200     // names in h=
-	maxAuthors    = 5       // domains of From
-	maxFrom       = 8 << 10 // octets of From that are parsed; of what is longer whatever looks like an address counts
-	maxAddresses  = 1000    // in one that can't be parsed
+	maxSigned     = 200      // names in h=
+	maxAuthors    = 5        // domains of From
+	maxFrom       = 8 << 10  // octets of From that are parsed; of what is longer whatever looks like an address counts
+	maxAddresses  = 1000     // in one that can't be parsed
+	maxEmpty      = 64 << 10 // octets of CR and LF in a row: the verifier's time grows with the square of it
 )
 
 // hashed is how many octets of a message even a busy machine hashes in a second, for all its signatures.
