@@ -39,6 +39,6 @@ func TestProgressIsTrue(t *testing.T) {
 			last = s.Done
 			return s.Done == messages || t.Failed()
 		})
-		r.until("the hand-over ends", func() bool { return len(r.noticed(NoticeFinished)) == int(round)+1 })
+		r.finished((round + 1) * messages)
 	}
 }

@@ -342,6 +342,19 @@ func (r *rig) learn(addresses ...string) {
 	})
 }
 
+// finished waits until runs have ended that delivered n pairs in all: one run, or more where the machine was too busy to tell
+// the engine of all its mail at once.
+func (r *rig) finished(n int64) {
+	r.t.Helper()
+	r.until("the runs end", func() bool {
+		var sum int64
+		for _, e := range r.noticed(NoticeFinished) {
+			sum += int64(e.Delivered + e.Parked)
+		}
+		return sum >= n
+	})
+}
+
 func (r *rig) counts() index.Counts {
 	s, err := r.index.Summary(context.Background(), testDomain)
 	if err != nil {

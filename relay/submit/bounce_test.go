@@ -197,7 +197,7 @@ func TestGiveUp(t *testing.T) {
 func TestPutOff(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, sink.Options{Faults: sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Match: "slow@", Reply: "451 4.7.1 come back later"}}}},
-		func(o *Options) { o.Config.GiveUp = 500 * time.Millisecond })
+		func(o *Options) { o.Config.GiveUp = 3 * time.Second })
 	r.run()
 	r.submit(r.submission("slow@example.org"))
 	r.state(spool.Outbound, spool.StateBounced, 1)

@@ -133,10 +133,10 @@ func TestLocalBySubmission(t *testing.T) {
 	if n, m := len(way.Messages()), len(p.host.Messages()); n != 2 || m != 1 || way.Messages()[0].User != "relay" {
 		t.Errorf("%d by submission, %d at the primary", n, m)
 	}
-	st, err := r.service.Status(t.Context())
-	if err != nil || len(st.Servers) != 2 || st.Servers[1].Domain != hosted || st.Servers[1].State != health.Up || st.LastDay != (Tally{Sent: 1, Delivered: 1}) {
-		t.Errorf("%+v %v", st, err)
-	}
+	r.eventually("told in the status", func() bool { // a probe may find a busy machine slow
+		st, err := r.service.Status(t.Context())
+		return err == nil && len(st.Servers) == 2 && st.Servers[1].Domain == hosted && st.Servers[1].State == health.Up && st.LastDay == (Tally{Sent: 1, Delivered: 1})
+	})
 	if v := append(way.Violations(), p.host.Violations()...); len(v) > 0 {
 		t.Error(v)
 	}
