@@ -162,17 +162,20 @@ func folderIcon(f mailbox.Folder) string {
 	return string(f)
 }
 
-// mayWrite says whether the viewer may send from any address, and the key of the reason if not.
+// mayWrite says whether the viewer may send from any address, and the key of the reason if not, or only inHouse.
 func (s *Server) mayWrite(r *http.Request, v *viewer) (ok bool, why string) {
 	if len(v.readable()) == 0 {
 		return false, "closed"
 	}
 	ok, why = s.o.Sender.May(r.Context(), v.Account.Address, v.Account.Address)
-	if !ok && !slices.Contains([]string{"no-smarthost", "smarthost-down", "stopped", "limit", "closed"}, why) {
+	if !ok && !slices.Contains([]string{inHouse, "smarthost-down", "stopped", "limit", "closed"}, why) {
 		why = "closed"
 	}
-	return ok, why
+	return ok || why == inHouse, why
 }
+
+// inHouse is why the viewer can write to colleagues alone: there is no server that would take mail for others.
+const inHouse = "no-smarthost"
 
 // initial is the letter that stands for a person.
 func initial(name string) string {

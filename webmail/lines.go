@@ -55,7 +55,7 @@ func (s *Server) stateLine(r *http.Request, v *viewer, t *words.Words, d DomainS
 			key, kind = "common.line.drill", "drill"
 		}
 		what := t.T("common.line.writes")
-		if ok, why := s.mayWrite(r, v); !ok {
+		if _, why := s.mayWrite(r, v); why != "" {
 			what = t.T("common.line.arrives") + t.T("common.line.gap") + t.T("common.why."+why)
 		}
 		return line{Kind: kind, Text: t.T(key, "since", since), More: what, Live: true}

@@ -33,6 +33,7 @@ func TestLines(t *testing.T) {
 		"down":       {DomainState{Hosted: true, Down: true, Since: at(8, 12)}, "", "Mail server unreachable since 09:12. New mail arrives here; what you write goes out now.", "down"},
 		"yesterday":  {DomainState{Hosted: true, Down: true, Since: at(8, 12).AddDate(0, 0, -1)}, "", "Mail server unreachable since 20 Nov, 09:12. New mail arrives here; what you write goes out now.", "down"},
 		"no sending": {DomainState{Hosted: true, Down: true, Since: at(8, 12)}, "smarthost-down", "Mail server unreachable since 09:12. New mail arrives here. Sending doesn&#39;t work right now; you can read.", "down"},
+		"in house":   {DomainState{Hosted: true, Down: true, Since: at(8, 12)}, inHouse, "Mail server unreachable since 09:12. New mail arrives here. You can write to colleagues only.", "down"},
 		"drill":      {DomainState{Hosted: true, Down: true, Drill: true, Since: at(8, 12)}, "", "Practice since 09:12: mail is handled as if the mail server were unreachable. New mail arrives here; what you write goes out now.", "drill"},
 		"handing":    {DomainState{Hosted: true, Recovering: true, Total: 1214, Delivered: 141}, "", "The mail server is back. 141 of 1,214 handed over.", "recovering"},
 		"back":       {DomainState{Hosted: true, Up: true, Until: at(9, 3), Total: 214, Delivered: 214}, "", "Back since 10:03. Everything was handed over to your normal mailbox.", "back"},

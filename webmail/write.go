@@ -64,12 +64,15 @@ type writePage struct {
 	Problems    writeProblems
 	Warnings    []string
 	Confirm     string // what the warnings were about, sent back by "send anyway"
-	WhyNot      string // key of why it can't be sent now, "" if it can
+	WhyNot      string // key of why it can't be sent now, or to colleagues alone (inHouse), "" if it can
 	Answering   []string
 	Elsewhere   string // where an answer goes that doesn't go to who wrote, "" otherwise
 	FilesLimit  int64  // octets of all attachments
 	FileLimit   int    // how many
 }
+
+// Shut says that nothing can be sent now, to colleagues neither.
+func (p writePage) Shut() bool { return p.WhyNot != "" && p.WhyNot != inHouse }
 
 // sender is an address that may be written from.
 type sender struct {
@@ -255,7 +258,7 @@ func (s *Server) maySend(r *http.Request, v *viewer, from string) (ok bool, why 
 	if ok, why = s.o.Sender.May(r.Context(), v.Account.Address, from); ok {
 		return true, ""
 	}
-	if !slices.Contains([]string{"no-smarthost", "smarthost-down", "stopped", "limit", "closed"}, why) {
+	if !slices.Contains([]string{inHouse, "smarthost-down", "stopped", "limit", "closed"}, why) {
 		why = "closed"
 	}
 	return false, why

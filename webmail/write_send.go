@@ -21,7 +21,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, v *viewer, p write
 	switch _, why := s.maySend(r, v, p.Draft.From); {
 	case !slices.Contains(v.senders(), p.Draft.From):
 		p.Problems.From = append(p.Problems.From, t.T("write.problem.from"))
-	case why != "":
+	case why != "" && why != inHouse:
 		p.Problems.General = append(p.Problems.General, t.T("write.problem.kept"))
 	case len(to)+len(cc)+len(bcc) == 0 && len(problems) == 0:
 		p.Problems.To = append(p.Problems.To, t.T("write.problem.nobody"))

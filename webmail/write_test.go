@@ -301,6 +301,7 @@ func TestWhatMustBeMended(t *testing.T) {
 		{"forgotten file", with("text", "see the attached plan"), nil, 422, "You wrote “attached”, but nothing is attached."},
 		{"a slip", with("to", "max@exmaple.com"), nil, 422, "max@exmaple.com looks like an address at example.com"},
 		{"closed", good, func() { r.why = "closed" }, 422, "Not sent. Your draft is kept."},
+		{"outside, without a smarthost", good, func() { r.why, r.fail = inHouse, &Refusal{Key: inHouse} }, 422, "Only mail to colleagues can be sent here."},
 		{"unknown reason", good, func() { r.why = "moonshine" }, 422, "writing here is closed"},
 		{"refused", good, func() { r.fail = &Refusal{Key: "message", Args: []any{"why", "too odd"}} }, 422, "(too odd)"},
 		{"stopped meanwhile", good, func() { r.fail = &Refusal{Key: "stopped"} }, 422, "Your administrator has stopped sending."},
@@ -328,6 +329,20 @@ func TestWhatMustBeMended(t *testing.T) {
 	}
 	if len(r.sent) != 0 {
 		t.Errorf("%d were sent all the same", len(r.sent))
+	}
+}
+
+// TestWriteInHouse: where nothing takes mail for others, colleagues can be written to all the same.
+func TestWriteInHouse(t *testing.T) {
+	r := newWriteRig(t)
+	r.setWhy(inHouse)
+	page := r.get(annaAddress, "/write").Body.String()
+	if !strings.Contains(page, "Only mail to colleagues can be sent here.") || strings.Contains(page, `value="send" disabled`) {
+		t.Errorf("the page says %s", page)
+	}
+	w := r.fill(annaAddress, "/write", "send", form{"to": {maxAddress}, "subject": {"x"}, "text": {"y"}})
+	if w.Code != http.StatusSeeOther || len(r.sent) != 1 {
+		t.Errorf("%d, %d sent", w.Code, len(r.sent))
 	}
 }
 
