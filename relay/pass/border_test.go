@@ -285,9 +285,11 @@ func (s *scanner) Scan(_ context.Context, m scan.Message) scan.Result {
 	subject, _, _ = strings.Cut(subject, "\r\n")
 	switch r.Action = scan.Action(subject); r.Action {
 	case scan.Refuse:
-		r.Reply, r.Virus = reply.New(550, reply.Enhanced{5, 7, 1}, "A virus was found").With(errors.New("Eicar")), "Eicar"
+		r.Reason, r.Virus = "clamd: Eicar", "Eicar"
+		r.Reply = reply.New(550, reply.Enhanced{5, 7, 1}, "A virus was found").With(errors.New(r.Reason))
 	case scan.Defer:
-		r.Reply = reply.New(451, reply.Enhanced{4, 7, 1}, "Try again later")
+		r.Reason = "rspamd: soft reject"
+		r.Reply = reply.New(451, reply.Enhanced{4, 7, 1}, "Try again later").With(errors.New(r.Reason))
 	case scan.Quarantine:
 		r.Reason = "virus Eicar"
 	case scan.Mark:
@@ -302,12 +304,12 @@ func (s *scanner) Scan(_ context.Context, m scan.Message) scan.Result {
 func TestFilters(t *testing.T) {
 	s := &scanner{}
 	f := newFront(t, dmarcZone, func(o *policy.Options) { o.Scanner = s })
-	for _, c := range []struct{ subject, reply, policy, quarantine string }{
-		{"hello", "250", "", ""},
-		{"mark", "250", "mark: rspamd: add header", ""},
-		{"quarantine", "250", "quarantine: virus Eicar", "virus Eicar"},
-		{"defer", "451 4.7.1 Try again later (", "", ""},
-		{"refuse", "550 5.7.1 A virus was found (", "", ""},
+	for _, c := range []struct{ subject, reply, policy, quarantine, cause string }{
+		{"hello", "250", "", "", ""},
+		{"mark", "250", "mark: rspamd: add header", "", ""},
+		{"quarantine", "250", "quarantine: virus Eicar", "virus Eicar", ""},
+		{"defer", "451 4.7.1 Try again later (", "", "", "content: rspamd: soft reject"},
+		{"refuse", "550 5.7.1 A virus was found (", "", "", "virus: clamd: Eicar"},
 	} {
 		for _, domain := range []string{domA, domB} {
 			kept, passed := f.counts()
@@ -324,7 +326,7 @@ func TestFilters(t *testing.T) {
 				if keptNow+passedNow != kept+passed {
 					t.Errorf("%s: kept or passed", c.subject)
 				}
-				f.log.wait(t, "session="+got[strings.LastIndexByte(got, '(')+1:len(got)-1], "msg=refused", c.reply)
+				f.log.wait(t, "session="+got[strings.LastIndexByte(got, '(')+1:len(got)-1], "msg=refused", c.reply, `cause="`+c.cause+`"`)
 				continue
 			}
 			if (c.quarantine != "" || domain == domA) != (keptNow == kept+1) {

@@ -129,7 +129,7 @@ func TestDKIM(t *testing.T) {
 		{"a key for something else", signed(t, plain, "s=web"), "dkim=permerror dkim.domain=example.com", "service"},
 		{"two keys of one name", signed(t, plain, "s=two"), "dkim=permerror dkim.domain=example.com", "multiple"},
 		{"a key that is garbage", signed(t, plain, "s=garbage"), "dkim=permerror dkim.domain=example.com", "syntax"},
-		{"a key that can't be had now", signed(t, plain, "s=down"), "dkim=temperror dkim.domain=example.com", "unavailable"},
+		{"a key that can't be had now", signed(t, plain, "s=down"), "dkim=temperror dkim.domain=example.com", `reason="DNS gave no answer"`},
 		{"i= below d=", signed(t, plain, "i=x@sub.example.com"), "dkim=pass dkim.domain=example.com", ""},
 		{"i= below d=, which the key forbids", signed(t, plain, "i=x@sub.example.com", "s=strict"), "dkim=permerror dkim.domain=example.com", "d= alone"},
 		{"i= is d=, as the key wants it", signed(t, plain, "i=x@example.com", "s=strict"), "dkim=pass dkim.domain=example.com", ""},

@@ -273,11 +273,7 @@ func (v *Visit) decide(j *Judgement, domain, id string, found []finding) {
 // refuse counts and words a refusal. Its cause, which smtpd writes into the log beside the reply, begins with the reason.
 func (v *Visit) refuse(stage, domain string, f finding) reply.Reply {
 	v.b.o.Metrics.refused(stage, f.reason, domain)
-	cause := fmt.Errorf("%s: %s", f.reason, spool.Printable(f.text))
-	if f.reply.Cause != nil {
-		cause = fmt.Errorf("%w: %w", cause, f.reply.Cause)
-	}
-	return v.client.Refuse(f.reply.Code, f.reply.Enhanced, "%s", f.reply.Text).With(cause)
+	return v.client.Refuse(f.reply.Code, f.reply.Enhanced, "%s", f.reply.Text).With(fmt.Errorf("%s: %s", f.reason, spool.Printable(f.text)))
 }
 
 // Close ends the visit: at the transaction's end.

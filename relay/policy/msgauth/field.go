@@ -20,6 +20,9 @@ func (j *Judge) Field(v *Verdict) []byte {
 			return
 		}
 		fmt.Fprintf(&b, ";\r\n\t%s=%s", method, result)
+		if result == TempError {
+			reason = "DNS gave no answer" // our own resolvers, which errors name, are nobody else's business
+		}
 		if reason != "" && result != Pass && result != None {
 			b.WriteString(" reason=" + quoted(reason))
 		}

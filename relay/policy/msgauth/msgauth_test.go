@@ -197,6 +197,9 @@ func TestSilentDNSIsATemporaryError(t *testing.T) {
 		if m := v.Map(); m["spf"] != "temperror" || m["dkim"] != "temperror" || m["dmarc"] != "temperror" {
 			t.Errorf("%v", m)
 		}
+		if f := string(j.Field(&v)); strings.Count(f, `reason="DNS gave no answer"`) != 4 || strings.Count(f, "reason=") != 4 {
+			t.Errorf("not told alike, or what resolver was asked:\n%s", f)
+		}
 		synctest.Wait()
 		time.Sleep(time.Minute) // the questions on the wire end
 	})
