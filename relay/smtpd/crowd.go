@@ -204,9 +204,9 @@ func (w *wire) refuse(code int, e reply.Enhanced, format string, args ...any) re
 
 // over is the reply to who does something too often.
 func (w *wire) over(code int, over rate.Over) reply.Reply {
-	what := "Too many " + over.Kind + " from " + over.Who.String()
+	what := "Too many " + over.Kind + " from " + over.Name()
 	if over.Kind == rate.Banned || over.Kind == rate.Refused {
-		what = "Too many refused recipients from " + over.Who.String()
+		what = "Too many refused recipients from " + over.Name()
 	}
 	return w.refuse(code, reply.Enhanced{4, 7, 1}, "%s, come back in %s", what, max(over.Again, time.Second).Round(time.Second)).With(over)
 }

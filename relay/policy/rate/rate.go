@@ -63,15 +63,23 @@ type Over struct {
 // IsZero reports that nothing is over.
 func (o Over) IsZero() bool { return o.Kind == "" }
 
+// Name is the address or network as people write it: an address stands alone.
+func (o Over) Name() string {
+	if o.Who.IsSingleIP() {
+		return o.Who.Addr().String()
+	}
+	return o.Who.String()
+}
+
 // Error makes an Over the cause of a reply, for the log.
 func (o Over) Error() string {
 	switch o.Kind {
 	case Banned:
-		return fmt.Sprintf("%s is banned for %s: too many of its recipients were refused", o.Who, o.Again.Round(time.Second))
+		return fmt.Sprintf("%s is banned for %s: too many of its recipients were refused", o.Name(), o.Again.Round(time.Second))
 	case Refused:
-		return fmt.Sprintf("%s has had more than %d recipients refused in an hour", o.Who, o.Limit)
+		return fmt.Sprintf("%s has had more than %d recipients refused in an hour", o.Name(), o.Limit)
 	}
-	return fmt.Sprintf("%s has more than %d %s a minute", o.Who, o.Limit, o.Kind)
+	return fmt.Sprintf("%s has more than %d %s a minute", o.Name(), o.Limit, o.Kind)
 }
 
 // Table counts. Safe for concurrent use; a nil Table allows everything.

@@ -116,7 +116,7 @@ func TestBan(t *testing.T) {
 	}
 	times(tab.Refused, bad.String(), 6)
 	for _, over := range []Over{tab.Banned(bad), tab.Connect(bad), tab.Message(bad), tab.Refused(bad)} {
-		if over.Kind != Banned || over.Again != 10*time.Minute || !strings.Contains(over.Error(), "192.0.2.1/32 is banned for 10m0s") {
+		if over.Kind != Banned || over.Again != 10*time.Minute || !strings.Contains(over.Error(), "192.0.2.1 is banned for 10m0s") {
 			t.Errorf("%+v", over)
 		}
 	}
