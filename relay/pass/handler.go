@@ -106,6 +106,7 @@ type Handler struct {
 	mu      sync.RWMutex
 	domains map[string]*domain
 	learned map[string]struct{}  // addresses that need no Learned event any more
+	fresh   map[string]*fresh    // by domain: how many were learned of late
 	doubts  map[string]time.Time // known-good addresses that their primary refused, since when
 
 	passing struct {
@@ -124,6 +125,10 @@ const believeAfter = 24 * time.Hour
 // maxLearned bounds the memory of which addresses are known already; beyond, it starts anew.
 const maxLearned = 100_000
 
+// maxFresh bounds how many addresses of one domain are learned in a day: what is learned stands in the ledger for ever, and a primary that
+// takes any address would teach us as many as strangers make up.
+const maxFresh = 5000
+
 // New returns a Handler.
 func New(o Options) (*Handler, error) {
 	if o.Spool == nil || o.Primaries == nil {
@@ -136,7 +141,7 @@ func New(o Options) (*Handler, error) {
 	o.MaxWait = positive(o.MaxWait, 2*time.Second)
 	o.IdleTime = positive(o.IdleTime, 20*time.Second)
 	o.DialTime = positive(o.DialTime, 20*time.Second)
-	h := &Handler{o: o, log: o.Log, learned: make(map[string]struct{}), doubts: make(map[string]time.Time)}
+	h := &Handler{o: o, log: o.Log, learned: make(map[string]struct{}), fresh: make(map[string]*fresh), doubts: make(map[string]time.Time)}
 	h.pool = newPool(o.MaxConnections, o.IdleTime, o.MaxWait)
 	if err := h.SetConfig(o.Domains); err != nil {
 		return nil, err

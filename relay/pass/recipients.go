@@ -104,9 +104,37 @@ func (h *Handler) learn(ctx context.Context, rcpts []recipient) {
 				continue
 			}
 		}
+		if !h.mayLearn(r, time.Now()) {
+			continue
+		}
 		evs = append(evs, spool.Event{Type: spool.Learned, By: "pass", Domain: r.Domain, Address: r.Address})
 	}
 	if len(evs) > 0 {
 		h.o.Note(evs...)
 	}
+}
+
+// mayLearn counts an address that is new, and reports that it may be noted.
+func (h *Handler) mayLearn(r recipient, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f := h.fresh[r.Domain]
+	if f == nil || now.Sub(f.since) >= 24*time.Hour {
+		f = &fresh{since: now}
+		h.fresh[r.Domain] = f
+	}
+	if f.n++; f.n > maxFresh {
+		delete(h.learned, r.key) // another day
+		if f.n == maxFresh+1 {
+			h.log.Warn("a primary has taken mail for so many new addresses that no more are noted today; if it takes any address, write catch_all = \"on\"", "domain", r.Domain, "addresses", maxFresh)
+		}
+		return false
+	}
+	return true
+}
+
+// fresh counts the addresses of a domain that were learned since.
+type fresh struct {
+	since time.Time
+	n     int
 }
