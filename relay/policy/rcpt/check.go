@@ -50,6 +50,8 @@ func (d *Directory) check(a mailaddr.Address) Answer {
 	switch {
 	case one.Unknown == UnknownAccept:
 		answer.Action, answer.Why = Take, answer.Why+", and unknown recipients are accepted"
+	case one.Unknown == UnknownRefuse && s.doubt == "" && one.leftLately(local, now):
+		answer.Action, answer.Why = Defer, "a list has lost it within a day, so it isn't refused yet"
 	case one.Unknown == UnknownRefuse && s.doubt == "":
 		answer.Action = Refuse
 	default:
@@ -159,6 +161,18 @@ func (one *domain) has(local string, now time.Time) string {
 		}
 	}
 	return ""
+}
+
+// leftLately reports that a list had an address, be it without its tag, not long ago.
+func (one *domain) leftLately(local string, now time.Time) bool {
+	for _, o := range one.both() {
+		for i := len(local); i > 0; i = strings.LastIndexAny(local[:i], o.SubAddress) {
+			if at, ok := o.left[local[:i]]; ok && now.Sub(at) < LeftFor {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // refused reports that the primary refused an address not long ago.

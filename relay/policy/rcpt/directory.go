@@ -43,12 +43,13 @@ type domain struct {
 
 // book is what is known of the recipients of one domain.
 type book struct {
-	people  map[string]person // by local part in lower case; "" is any
-	sources []string          // by bit
-	counts  []int             // by bit: addresses known from it
-	lists   map[string]list   // the last full list of each source
-	failed  map[string]error  // sources that couldn't be read when last tried
-	bad     map[string]*bad   // by local part: refused by the primary not long ago
+	people  map[string]person    // by local part in lower case; "" is any
+	sources []string             // by bit
+	counts  []int                // by bit: addresses known from it
+	lists   map[string]list      // the last full list of each source
+	failed  map[string]error     // sources that couldn't be read when last tried
+	bad     map[string]*bad      // by local part: refused by the primary not long ago
+	left    map[string]time.Time // by local part: when a list lost it, as long as that is lately
 	wanted  map[string]*wanted
 	any     verdict // whether the primary takes any address
 	next    time.Time
@@ -89,7 +90,7 @@ var fixedSources = []string{SourceConfig, SourceImport, SourceAdded, SourcePrima
 func newBook() *book {
 	return &book{
 		people: make(map[string]person), sources: slices.Clone(fixedSources), counts: make([]int, len(fixedSources)),
-		lists: make(map[string]list), failed: make(map[string]error), bad: make(map[string]*bad), wanted: make(map[string]*wanted),
+		lists: make(map[string]list), failed: make(map[string]error), bad: make(map[string]*bad), left: make(map[string]time.Time), wanted: make(map[string]*wanted),
 	}
 }
 

@@ -146,6 +146,7 @@ func (d *Directory) forgetLocked() {
 		}
 		clear(b.lists)
 		clear(b.bad)
+		clear(b.left)
 	}
 }
 
@@ -163,6 +164,7 @@ func (d *Directory) changedLocked(r *index.Recipient, now time.Time) {
 		if !d.setLocked(b, l, r.Source, !r.Gone, r.Kind) {
 			d.log.Warn("recipients of a source are passed over: there are too many sources", "domain", r.Domain, "source", r.Source)
 		}
+		b.lost(l, r.Gone, r.Kind, r.Time, now)
 	case !r.Gone:
 		delete(b.bad, l)
 	case now.Sub(r.Time) < BadFor && (b.bad[l] == nil || b.bad[l].at.Before(r.Time)):

@@ -103,8 +103,23 @@ func (d *Directory) unknown(a mailaddr.Address, now time.Time, left bool) {
 	d.note(changes(a.Domain, SourcePrimary, "recipients", stateGone, "", []string{local})...)
 }
 
-// forgetBad drops refusals that are too old to count.
+// lost notes that a list has lost an address, or has it again.
+func (b *book) lost(local string, gone bool, kind string, at, now time.Time) {
+	switch {
+	case !gone, kind == kindRemoved:
+		delete(b.left, local)
+	case now.Sub(at) < LeftFor:
+		b.left[local] = at
+	}
+}
+
+// forgetBad drops refusals, and losses, that are too old to count.
 func (b *book) forgetBad(now time.Time) {
+	for l, at := range b.left {
+		if now.Sub(at) >= LeftFor {
+			delete(b.left, l)
+		}
+	}
 	for l, one := range b.bad {
 		if now.Sub(one.at) >= BadFor {
 			delete(b.bad, l)

@@ -26,6 +26,7 @@ const (
 const (
 	stateExists = "exists"
 	stateGone   = "gone"
+	kindRemoved = "removed" // of what is gone: an admin took it out, so that no list has lost it
 )
 
 // Replace takes in a full list of a source. by is who did it, for the ledger. What changes is durable when it returns. Addresses must
@@ -214,6 +215,7 @@ func (d *Directory) note(evs ...spool.Event) {
 
 // apply brings the memory to events of our own at once, before they come back from the index.
 func (d *Directory) apply(events []spool.Event) {
+	now := d.now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range events {
@@ -225,6 +227,7 @@ func (d *Directory) apply(events []spool.Event) {
 		for _, a := range addresses {
 			if l, err := local(ev.Domain, a); err == nil {
 				d.setLocked(b, l, source, ev.Data["state"] == stateExists, kind)
+				b.lost(l, ev.Data["state"] == stateGone, kind, now, now)
 			}
 		}
 	}
@@ -297,7 +300,7 @@ func (d *Directory) Remove(ctx context.Context, domain string, addresses []strin
 	if err != nil || len(all) == 0 {
 		return nil, err
 	}
-	events := append(changes(one.Name, SourceAdded, by, stateGone, "", added), changes(one.Name, SourceImport, by, stateGone, "", imported)...)
+	events := append(changes(one.Name, SourceAdded, by, stateGone, kindRemoved, added), changes(one.Name, SourceImport, by, stateGone, kindRemoved, imported)...)
 	d.mu.RLock()
 	l, had := one.lists[SourceImport]
 	d.mu.RUnlock()

@@ -9,7 +9,8 @@
 //   - postmaster and abuse always exist (RFC 5321 4.5.1, RFC 2142).
 //   - Until each list that a domain is to have was taken in once, unknown recipients are kept.
 //   - After that the domain's Unknown holds: put off with 450, kept, or refused with 550.
-//   - Refused is only by lists that can be believed: when the newest is older than MaxAge, or a source fails, it is 450.
+//   - Refused is only by lists that can be believed: when the newest is older than MaxAge, or a source fails, it is 450. So it is for
+//     whom a list has lost within LeftFor: an export that was cut off looks like people who left.
 //   - What the primary refused as unknown (5.1.1, 5.1.10) is put off, never refused, while that is fresh and no list has it.
 //
 // While the primary is up it decides by itself; the directory only hears. But one that refuses whom a list has may be restored by half:
@@ -75,10 +76,12 @@ const (
 	maxWanted = 1000
 )
 
-// How long a refusal by the primary counts.
+// How long a refusal by the primary counts, and for how long a list's word isn't enough.
 const (
 	// BadFor is how long an address that the primary refused as unknown counts as such.
 	BadFor = 24 * time.Hour
+	// LeftFor is how long somebody whom a list has lost isn't refused.
+	LeftFor = 24 * time.Hour
 	// RecheckAfter is when such an address is asked of the primary again, if it was asked of us since.
 	RecheckAfter = 4 * time.Hour
 )

@@ -236,7 +236,7 @@ func TestNodes(t *testing.T) {
 	b.replace(SourceFile, many(1050)...)
 	a.sync()
 	a.is("exists take", "guest@example.com", "user000001@example.com")
-	a.is("absent refuse", "user001070@example.com")
+	a.is("absent defer", "user001070@example.com")
 
 	late := newNode(t, newLedger(), o)
 	late.ledger = l
@@ -252,7 +252,7 @@ func TestNodes(t *testing.T) {
 			t.Errorf("after %d of %d events: %+v", i+1, len(l.events), got)
 		}
 	}
-	late.is("absent refuse", "user001070@example.com")
+	late.is("absent defer", "user001070@example.com")
 	for _, n := range []*node{a, b, late} {
 		n.sync()
 		got, err := n.List(t.Context(), dom, Filter{})

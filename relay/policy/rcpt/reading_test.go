@@ -52,3 +52,38 @@ func TestReading(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestCutOff: a list that loses fewer than half is taken, as people leave; but it may have been cut off. Whom it has lost is put off
+// for a day, on every node and after a restart, and isn't refused before.
+func TestCutOff(t *testing.T) {
+	l := newLedger()
+	o := Options{Domains: []Domain{{Name: dom, SubAddress: "+", Unknown: UnknownRefuse}}}
+	n := newNode(t, l, o)
+	n.replace(SourceImport, many(10)...)
+	n.replace(SourceImport, many(6)...)
+	lost := []string{"user000006@" + dom, "user000009+x@" + dom}
+	other := newNode(t, l, o)
+	for range 2 {
+		for _, n := range []*node{n, other} {
+			n.is("absent defer", lost...)
+			n.is("absent refuse", "nobody@"+dom, "user@"+dom)
+			n.sync()
+		}
+		n.open(o)
+		l.pass(LeftFor - time.Hour)
+	}
+	l.pass(-LeftFor)
+	n.replace(SourceImport, many(10)...)
+	other.sync()
+	n.is("exists take", lost...)
+	other.is("exists take", lost...)
+	n.replace(SourceImport, many(6)...)
+	l.pass(LeftFor + time.Minute)
+	other.sync()
+	n.is("absent refuse", lost...)
+	other.is("absent refuse", lost...)
+	if _, err := n.Remove(t.Context(), dom, []string{"user000001"}, "test"); err != nil {
+		t.Fatal(err)
+	}
+	n.is("absent refuse", "user000001@"+dom)
+}
