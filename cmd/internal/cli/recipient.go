@@ -308,6 +308,9 @@ them). With a text only those that have it in their address. --state absent list
 			if r.Filter.State = rcpt.State(state); r.Filter.State != rcpt.Exists && r.Filter.State != rcpt.Absent {
 				return admin.Errorf(admin.KindUsage, "write exists or absent", "there is no state %q", state)
 			}
+			if s := r.Filter.Source; s != "" && !slices.Contains(rcptSources, s) {
+				return admin.Errorf(admin.KindUsage, "write one of "+strings.Join(rcptSources, ", "), "there is no source %q", s)
+			}
 			client, err := c.client()
 			if err != nil {
 				return err
@@ -339,6 +342,9 @@ them). With a text only those that have it in their address. --state absent list
 	cmd.Flags().StringVar(&state, "state", string(rcpt.Exists), "exists or absent")
 	return cmd
 }
+
+// rcptSources are where recipients are known from.
+var rcptSources = []string{rcpt.SourceConfig, rcpt.SourceImport, rcpt.SourceFile, rcpt.SourceLDAP, rcpt.SourceAdded, rcpt.SourcePrimary}
 
 func (c *command) printRecipients(list []rcpt.Recipient, lists []admin.RecipientLists) {
 	now := time.Now()

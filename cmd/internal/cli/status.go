@@ -25,7 +25,7 @@ func newStatus(c *command) *cobra.Command {
 		Long: `How the domains, the store and the node are; what isn't up first.
 
 Counts are pairs of message and recipient since the domain's last outage began. Exit code 4 when a
-domain is not up, mail is parked (of earlier outages too), a content filter, a list of recipients or the store is failing, or the index is
+domain is not up, mail is parked (whenever it came), a content filter, a list of recipients or the store is failing, or the index is
 still reading the store: then counts are incomplete, and "?" is what nobody knows yet.`,
 		Example: `  restante status
   restante status --watch
@@ -143,7 +143,7 @@ func (e *Env) printStatus(w io.Writer, s *admin.Status) {
 		}
 	}
 	for _, r := range s.Reasons {
-		fmt.Fprintln(w, e.paint(styleAmber, "! ")+r)
+		e.hang(w, e.paint(styleAmber, "! "), r, 2)
 	}
 }
 
@@ -211,7 +211,7 @@ func countsLine(d *admin.DomainStatus, now time.Time, reading bool) string {
 		parts = append(parts, "removed or expired "+thousands(n))
 	}
 	if d.EarlierParked+d.EarlierPending > 0 {
-		parts = append(parts, fmt.Sprintf("of earlier outages: parked %s, pending %s", thousands(d.EarlierParked), thousands(d.EarlierPending)))
+		parts = append(parts, fmt.Sprintf("not of this outage: parked %s, pending %s", thousands(d.EarlierParked), thousands(d.EarlierPending)))
 	}
 	if d.Quarantined > 0 {
 		parts = append(parts, fmt.Sprintf("in quarantine %s, the oldest for %s", thousands(d.Quarantined), span(now.Sub(*d.QuarantinedOldest))))
