@@ -38,7 +38,8 @@ func (a *App) heard(address string, r reply.Reply) {
 	}
 }
 
-// listed is an index to which those on a list are known good too: a primary that was restored by half refuses them all the same.
+// listed is an index to which those on a list that can be believed are known good too: a primary that was restored by half refuses them all
+// the same. By an old list replay would pause for people who have left.
 type listed struct {
 	*index.Index
 	recipients *rcpt.Directory
@@ -46,7 +47,7 @@ type listed struct {
 
 // Known implements replay.Index.
 func (l listed) Known(ctx context.Context, address string) (bool, error) {
-	if to, err := mailaddr.Parse(address); err == nil && l.recipients.Has(to) {
+	if to, err := mailaddr.Parse(address); err == nil && l.recipients.Sure(to) {
 		return true, nil
 	}
 	return l.Index.Known(ctx, address)

@@ -84,6 +84,21 @@ func (d *Directory) Has(a mailaddr.Address) bool {
 	return ok
 }
 
+// Sure is Has by lists that can be believed: complete, not too old, and none of them failing.
+func (d *Directory) Sure(a mailaddr.Address) bool {
+	if !d.Has(a) {
+		return false
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	one := d.domains[a.Domain]
+	if one == nil {
+		return false
+	}
+	s := d.standing(one, d.now())
+	return s.complete && s.doubt == ""
+}
+
 // both are the domain and the one that it is an alias of.
 func (one *domain) both() []*domain {
 	if one.target == nil {
