@@ -114,7 +114,7 @@ type Filter struct {
 
 // Limits that aren't configured.
 const (
-	maxAnswer     = 64 << 20         // octets of an answer of rspamd, which are read piece by piece: it names all links of a message
+	maxAnswer     = 32 << 20         // octets of an answer of rspamd, which are read piece by piece: it names all links of a message
 	maxLine       = 4 << 10          // octets of an answer of clamd, and of an error of rspamd
 	maxRcpts      = 100              // recipients that rspamd is told of
 	maxTests      = 20               // symbols that are kept
