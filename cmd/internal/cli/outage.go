@@ -119,7 +119,7 @@ func newOutageShow(c *command) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			id, err := lastOutage(cmd.Context(), client, args, "")
+			id, err := c.lastOutage(cmd.Context(), client, args, "")
 			if err != nil {
 				return err
 			}

@@ -89,7 +89,7 @@ func newQueueList(c *command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List pairs of message and recipient, oldest first",
-		Long: `List pairs of message and recipient, oldest first; without --state those that are pending or parked.
+		Long: `List pairs of message and recipient, oldest first; without --state first those that are parked, then those that are pending.
 What is held or in quarantine is parked too, with the reason for it: --state held or --state quarantined lists it alone.
 In a pipe nothing is cut; --json prints one object a line.`,
 		Example: `  restante queue list
@@ -183,6 +183,9 @@ func (l *lister) row(p spool.Pair, now time.Time) {
 	from := p.From
 	if from == "" {
 		from = "<>"
+	}
+	if p.Address == "" {
+		from = "(erased)"
 	}
 	last := clean(p.Subject)
 	if p.State != spool.StatePending || p.Attempts > 0 {

@@ -17,6 +17,7 @@ import (
 
 	"restante/cmd/internal/admin"
 	"restante/spool"
+	"restante/spool/index"
 )
 
 func newOutageReport(c *command) *cobra.Command {
@@ -44,7 +45,7 @@ reply. Exit code 4 when something is unaccounted, parked or pending.`,
 			if err != nil {
 				return err
 			}
-			id, err := lastOutage(cmd.Context(), client, args, domain)
+			id, err := c.lastOutage(cmd.Context(), client, args, domain)
 			if err != nil {
 				return err
 			}
@@ -79,7 +80,7 @@ reply. Exit code 4 when something is unaccounted, parked or pending.`,
 }
 
 // lastOutage is the outage that was named, or the last one.
-func lastOutage(ctx context.Context, client *admin.Client, args []string, domain string) (string, error) {
+func (c *command) lastOutage(ctx context.Context, client *admin.Client, args []string, domain string) (string, error) {
 	if len(args) > 0 {
 		return args[0], nil
 	}
@@ -100,7 +101,25 @@ func lastOutage(ctx context.Context, client *admin.Client, args []string, domain
 		}
 		return "", admin.Errorf(admin.KindNotFound, "one begins when a primary is down, or with `restante outage declare`", "there was no outage yet")
 	}
+	if beside := beside(list); len(beside) > 0 {
+		fmt.Fprintf(c.Err, "the last of several that were open at the same time, see `restante outage list`: %s\n", strings.Join(beside, ", "))
+	}
 	return list[0].ID, nil
+}
+
+// beside are a few of the outages that were open when the last began, as those of other domains with the same server.
+func beside(list []index.Outage) []string {
+	var ids []string
+	for _, o := range list[1:] {
+		if !o.Closed.IsZero() && o.Closed.Before(list[0].Opened) {
+			continue
+		}
+		if len(ids) == 3 {
+			return append(ids, "...")
+		}
+		ids = append(ids, o.ID)
+	}
+	return ids
 }
 
 // mostShown is how many pairs the text names for each state that wants somebody to look.

@@ -102,7 +102,7 @@ func (s *run) primary(d Domain) check {
 			found = "what to set at " + kind.String() + ", so that it takes mail from here that others have sent"
 		}
 		return append(rows, Row{Domain: d.Name, Check: "allow-list", Result: Note, Found: found,
-			Mend: primary.Mend(kind, primary.Allow, ours...) + "\nthen try it: restante primary test <domain>"})
+			Mend: primary.Mend(kind, primary.Allow, ours...) + "\nthen try it: restante primary test " + d.Name})
 	}
 }
 
