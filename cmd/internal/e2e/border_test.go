@@ -371,7 +371,7 @@ spf_fail = "reject"
 url = %q
 [dns]
 servers = [%q]
-timeout = "300ms"
+timeout = "1s"
 [[dnsbl]]
 zone = "bl.test"
 codes = ["127.0.0.2"]
