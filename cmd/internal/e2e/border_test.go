@@ -371,7 +371,7 @@ spf_fail = "reject"
 url = %q
 [dns]
 servers = [%q]
-timeout = "1s"
+timeout = "500ms"
 [[dnsbl]]
 zone = "bl.test"
 codes = ["127.0.0.2"]
