@@ -182,7 +182,7 @@ func (one *domain) has(local string, now time.Time) string {
 func (one *domain) leftLately(local string, now time.Time) bool {
 	for _, o := range one.both() {
 		for i := len(local); i > 0; i = strings.LastIndexAny(local[:i], o.SubAddress) {
-			if at, ok := o.left[local[:i]]; ok && now.Sub(at) < LeftFor {
+			if at, ok := o.left[local[:i]]; ok && within(now, at, LeftFor) {
 				return true
 			}
 		}
@@ -193,7 +193,16 @@ func (one *domain) leftLately(local string, now time.Time) bool {
 // refused reports that the primary refused an address not long ago.
 func (one *domain) refused(local string, now time.Time) bool {
 	b := one.bad[local]
-	return b != nil && now.Sub(b.at) < BadFor
+	return b != nil && within(now, b.at, BadFor)
+}
+
+// clockSlack is how far a time may lie ahead of our clock, as that of another node does, before it counts for nothing: a clock has jumped.
+const clockSlack = time.Hour
+
+// within reports that at was less than d ago.
+func within(now, at time.Time, d time.Duration) bool {
+	ago := now.Sub(at)
+	return ago < d && ago > -clockSlack
 }
 
 // standing is how far the lists of a domain can be believed.
@@ -271,8 +280,12 @@ func (one *domain) ownStanding(now time.Time) standing {
 	default:
 		s.complete = true
 	}
-	if age := now.Sub(s.at); full > 0 && !configured && age > one.MaxAge {
+	switch age := now.Sub(s.at); {
+	case full == 0 || configured:
+	case age > one.MaxAge:
 		s.doubt = fmt.Sprintf("the newest list is %s old", age.Round(time.Minute))
+	case age < -clockSlack:
+		s.doubt = fmt.Sprintf("the newest list is of a time to come, %s: a clock was wrong", s.at.UTC().Format(time.RFC3339))
 	}
 	for name, err := range one.failed {
 		if one.counted(name) {

@@ -87,3 +87,30 @@ func TestCutOff(t *testing.T) {
 	}
 	n.is("absent refuse", "user000001@"+dom)
 }
+
+// TestClockJump: what was written while the clock was a year ahead neither refuses by a list that never gets old, nor puts anybody off
+// for a year.
+func TestClockJump(t *testing.T) {
+	l := newLedger()
+	o := Options{Domains: []Domain{{Name: dom, SubAddress: "+", Unknown: UnknownRefuse}}}
+	const year = 365 * 24 * time.Hour
+	l.pass(year)
+	n := newNode(t, l, o)
+	n.Heard(t.Context(), addr(t, "maybe@"+dom), noSuchUser, l.time())
+	n.is("absent defer", "maybe@"+dom)
+	l.pass(-year)
+	n.is("unsure take", "maybe@"+dom)
+	l.pass(year)
+	n.replace(SourceImport, many(10)...)
+	n.is("absent refuse", "nobody@"+dom)
+	l.pass(-year)
+	for range 2 {
+		n.is("unsure defer", "nobody@"+dom)
+		n.is("exists take", "user000001@"+dom)
+		if f := n.Freshness(t.Context(), dom); !f.Stale || f.Why == "" {
+			t.Errorf("%+v", f)
+		}
+		n.sync()
+		n.open(o)
+	}
+}
