@@ -42,6 +42,7 @@ type Mail interface {
 // Outage is what the mail is about.
 type Outage struct {
 	Since, Until time.Time
+	Next         time.Time // when the next one began, zero if none has: drafts saved since then are of that
 	ReadingUntil time.Time // how long the webmail can be read after it, zero if that isn't known
 	URL          string    // of the webmail, "" if it isn't known
 	From         string    // the address that the mail is from
@@ -94,7 +95,7 @@ func Collect(ctx context.Context, m Mail, a accounts.Account, own mailbox.Box, s
 			return r, fmt.Errorf("draft %s: %w", it.Writing, err)
 		}
 		d := draft{}
-		if saved.Saved.Before(o.Since) { // it was handed over before
+		if saved.Saved.Before(o.Since) || !o.Next.IsZero() && saved.Saved.After(o.Next) { // it was handed over before, or will be
 			continue
 		}
 		if d.Draft, err = compose.ReadDraft(saved.Raw); err != nil {

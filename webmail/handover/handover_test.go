@@ -220,6 +220,18 @@ func TestWhoIsTold(t *testing.T) {
 	}
 }
 
+// TestDraftOfTheNext: a draft that was saved in the next outage is told of after that.
+func TestDraftOfTheNext(t *testing.T) {
+	f := sample()
+	f.stats = map[string]mailbox.Stats{anna.Address: {Drafts: []mailbox.Item{{Writing: "W1"}}, DraftCount: 1}}
+	for next, want := range map[time.Time]bool{{}: true, until.Add(time.Minute): true, until.Add(-time.Minute): false} {
+		r, err := Collect(t.Context(), f, anna, mailbox.Box{ID: anna.Address}, nil, Outage{Since: since, Until: until, Next: next})
+		if err != nil || r.Worth() != want {
+			t.Errorf("the next at %s: told: %v, %v", next, r.Worth(), err)
+		}
+	}
+}
+
 func TestMuchIsCounted(t *testing.T) {
 	f := sample()
 	st := mailbox.Stats{ArrivedCount: 800, DraftCount: 30}

@@ -70,21 +70,25 @@ func (a *App) handOver(ctx context.Context, domain string, done map[string]bool)
 		if ago := time.Since(o.Closed); o.Closed.IsZero() || done[o.ID] || ago < wait || ago > handoverLate {
 			continue
 		}
-		failed = append(failed, a.handOverOutage(ctx, domain, o, done))
+		var next time.Time
+		if i > 0 {
+			next = list[i-1].Opened.Add(-openedLate)
+		}
+		failed = append(failed, a.handOverOutage(ctx, domain, o, next, done))
 		done[o.ID] = failed[len(failed)-1] == nil
 	}
 	return errors.Join(failed...)
 }
 
 // handOverOutage writes the mails of one outage. One that can't be written keeps nobody else's back.
-func (a *App) handOverOutage(ctx context.Context, domain string, o *index.Outage, done map[string]bool) error {
+func (a *App) handOverOutage(ctx context.Context, domain string, o *index.Outage, next time.Time, done map[string]bool) error {
 	count := 0
 	var failed []error
 	for _, p := range a.web.accounts.All() {
 		if p.Domain() != domain || p.Disabled || ctx.Err() != nil {
 			continue
 		}
-		told, err := a.handOverTo(ctx, p, o, done)
+		told, err := a.handOverTo(ctx, p, o, next, done)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", p.Address, err))
 		}
@@ -100,10 +104,10 @@ func (a *App) handOverOutage(ctx context.Context, domain string, o *index.Outage
 
 // handOverTo writes one person's mail, unless that was done already or there is nothing to tell. What it has claimed and could not
 // write yet stands in done.
-func (a *App) handOverTo(ctx context.Context, p accounts.Account, o *index.Outage, done map[string]bool) (bool, error) {
+func (a *App) handOverTo(ctx context.Context, p accounts.Account, o *index.Outage, next time.Time, done map[string]bool) (bool, error) {
 	own, shared := a.web.accounts.Boxes(p.Address)
 	r, err := handover.Collect(ctx, a.web.mail, p, own, shared, handover.Outage{
-		Since: o.Opened.Add(-openedLate), Until: o.Closed, ReadingUntil: o.Closed.Add(a.cfg.Load().Webmail.ReadingAfter.Std()), URL: a.addrs.Webmail,
+		Since: o.Opened.Add(-openedLate), Until: o.Closed, Next: next, ReadingUntil: o.Closed.Add(a.cfg.Load().Webmail.ReadingAfter.Std()), URL: a.addrs.Webmail,
 		From: "postmaster@" + o.Domain, Now: time.Now(),
 	})
 	if err != nil || !r.Worth() {
