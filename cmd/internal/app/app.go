@@ -148,7 +148,11 @@ func (a *App) Run(ctx context.Context, stopTime time.Duration) error {
 func (a *App) Stop(ctx context.Context) error {
 	start := time.Now()
 	err := a.life.stop(ctx)
-	a.log.Info("stopped", "took_ms", time.Since(start).Milliseconds(), "err", err)
+	args := []any{"took_ms", time.Since(start).Milliseconds()}
+	if err != nil {
+		args = append(args, "error", err)
+	}
+	a.log.Info("stopped", args...)
 	return err
 }
 
