@@ -103,3 +103,15 @@ func TestEmptyLines(t *testing.T) {
 		t.Errorf("some: %+v", v)
 	}
 }
+
+// TestFieldNames: what some reader takes for a From counts.
+func TestFieldNames(t *testing.T) {
+	for _, name := range []string{"From", "FROM", "from ", "From\t", "From\r\n ", "From \r\n\t"} {
+		j, _ := judge(t)
+		msg := name + ": a@example.com\r\n" + message("x@none.example")
+		v := j.Judge(t.Context(), client("203.0.113.9"), "x@none.example", strings.NewReader(msg), int64(len(msg)))
+		if m := v.Map(); m["dmarc"] != "fail" || m["dmarc.policy"] != "reject" {
+			t.Errorf("%q: %v", name, m)
+		}
+	}
+}

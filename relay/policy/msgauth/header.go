@@ -67,7 +67,7 @@ const longestName = len("dkim-signature")
 
 func (h *header) field(f []byte) {
 	name, value, _ := bytes.Cut(f, []byte(":"))
-	name = bytes.TrimRight(name, " \t")
+	name = bytes.TrimRight(name, " \t\r\n") // a folded blank before the colon is obsolete (RFC 5322 4.5), and read by some
 	if len(name) > longestName {
 		return
 	}
