@@ -514,10 +514,14 @@ func (b *border) ready(t *testing.T) {
 // flood connects faster than [rates] allows.
 func (b *border) flood(t *testing.T) {
 	t.Helper()
+	l := letter{name: "flood", client: "203.0.113.200", from: "x@elsewhere.test", to: "y@elsewhere.test"}
 	for range 70 {
-		c := stranger(t, b.Node, "203.0.113.200")
-		c.nc.Close()
-		if c.last == "421" {
+		got, err := l.post(b.Node, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(got, "421 ") {
+			b.refusals[got] = l
 			return
 		}
 	}
