@@ -48,7 +48,7 @@ func (d *Directory) Replace(ctx context.Context, domain, source string, list []A
 		err = p.shrunk()
 	}
 	if err == nil && !o.DryRun {
-		err = d.take(ctx, p, by)
+		err = d.take(ctx, p, by, o.At)
 	}
 	return p.change, err
 }
@@ -126,7 +126,7 @@ func (d *Directory) plan(name, source string, addresses []Address) (*plan, error
 }
 
 // take writes what a new list changes, and then that it was taken in.
-func (d *Directory) take(ctx context.Context, p *plan, by string) error {
+func (d *Directory) take(ctx context.Context, p *plan, by string, made time.Time) error {
 	c := p.change
 	events := changes(c.Domain, c.Source, by, stateGone, "", p.gone)
 	for _, kind := range sortedKeys(p.exists) {
@@ -138,7 +138,11 @@ func (d *Directory) take(ctx context.Context, p *plan, by string) error {
 		}
 		d.apply(part)
 	}
-	return d.listed(ctx, c.Domain, c.Source, by, c.After, d.now(), len(events) > 0)
+	at := d.now()
+	if !made.IsZero() && made.Before(at) {
+		at = made
+	}
+	return d.listed(ctx, c.Domain, c.Source, by, c.After, at, len(events) > 0)
 }
 
 // listed notes that a full list was taken in, and writes it where that is news.
@@ -162,6 +166,9 @@ func (d *Directory) listed(ctx context.Context, domain, source, by string, count
 	}
 	d.mu.Unlock()
 	ev := spool.Event{Type: spool.RecipientsListed, By: by, Domain: domain, Data: map[string]any{"source": source, "count": count}}
+	if d.now().Sub(at) >= time.Second { // else the time of the event says it
+		ev.Data["taken"] = at.UTC().Format(time.RFC3339)
+	}
 	switch {
 	case news:
 		if err := d.record(ctx, ev); err != nil {

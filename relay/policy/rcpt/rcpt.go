@@ -161,8 +161,9 @@ type Change struct {
 
 // ReplaceOptions are for Replace.
 type ReplaceOptions struct {
-	DryRun bool // only say what would change
-	Force  bool // even when the list loses more than half of its addresses
+	DryRun bool      // only say what would change
+	Force  bool      // even when the list loses more than half of its addresses
+	At     time.Time // when the list was made, if that was before; zero: now
 }
 
 // Filter selects recipients. Its zero value selects those that exist.

@@ -331,8 +331,9 @@ func (j *job) fetch(ctx context.Context) (Result, error) {
 // take takes a list in. A file is as old as its last change: one that is read again since the node was started is no newer for it.
 func (s *Sync) take(ctx context.Context, j *job, list []rcpt.Address, id fileID, by string, o rcpt.ReplaceOptions, now bool) (*rcpt.Change, error) {
 	if j.file != nil && !now {
+		o.At = id.mtime.Truncate(time.Second) // as the ledger has it
 		for _, was := range s.o.Directory.Freshness(ctx, j.domain).Sources {
-			if was.Name != j.source || !was.At.After(id.mtime) {
+			if was.Name != j.source || was.At.Before(o.At) {
 				continue
 			}
 			c, err := s.o.Directory.Replace(ctx, j.domain, j.source, list, by, rcpt.ReplaceOptions{DryRun: true})

@@ -52,6 +52,9 @@ func (f *fake) Replace(_ context.Context, domain, source string, list []rcpt.Add
 		return c, f.fail
 	}
 	f.lists[key], f.at[key] = list, time.Now()
+	if !o.At.IsZero() {
+		f.at[key] = o.At
+	}
 	f.took++
 	return c, nil
 }
@@ -201,6 +204,9 @@ func TestFileAge(t *testing.T) {
 			}
 			cancel()
 			expect(t, f, fileKey, 10, 1, "")
+			if age := time.Since(f.at[fileKey]); age < time.Hour {
+				t.Errorf("the list counts as %s old", age)
+			}
 		}
 		at := time.Now()
 		if err := os.Chtimes(path, at, at); err != nil { // written anew, the same as before
