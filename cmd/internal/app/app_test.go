@@ -315,7 +315,10 @@ func TestHTTP(t *testing.T) {
 	if err := send(a.Addrs().SMTP[0], "you@example.test", "Subject: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "pending", func() bool { return status(t, a).Pending == 1 })
+	until(t, "pending, and all read", func() bool {
+		behind, _ := a.index.Lag()
+		return status(t, a).Pending == 1 && behind == 0
+	})
 	code, text := get("/metrics")
 	for _, name := range []string{
 		`restante_accepted_messages_total{way="kept"} 1`, "restante_spool_commit_seconds_count", "restante_spool_batch_items_count", "restante_store_calls_total{",
