@@ -2,6 +2,7 @@ package msgauth
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"slices"
@@ -37,6 +38,11 @@ func (j *Judge) dkim(asking, ctx context.Context, h *header, body io.ReaderAt, s
 			txt, err := j.o.Resolver.LookupTXT(asking, name)
 			if e, ok := err.(*net.DNSError); err != nil && (!ok || !e.IsNotFound) {
 				return nil, &net.DNSError{Err: err.Error(), Name: name, IsTemporary: true} // or it would count as permanent
+			}
+			for _, t := range txt {
+				if len(t) > maxKey {
+					return nil, errors.New("the key is larger than is used")
+				}
 			}
 			strict.note(name, txt)
 			return txt, err

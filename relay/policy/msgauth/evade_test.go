@@ -1,7 +1,15 @@
 package msgauth
 
 import (
+	"bytes"
 	"context"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -112,6 +120,35 @@ func TestFieldNames(t *testing.T) {
 		v := j.Judge(t.Context(), client("203.0.113.9"), "x@none.example", strings.NewReader(msg), int64(len(msg)))
 		if m := v.Map(); m["dmarc"] != "fail" || m["dmarc.policy"] != "reject" {
 			t.Errorf("%q: %v", name, m)
+		}
+	}
+}
+
+// TestLargeKeys: whoever owns a zone can publish keys that take seconds to verify with. They aren't used.
+func TestLargeKeys(t *testing.T) {
+	for bits, reason := range map[int]string{4096: "signature did not verify", 8192: "signature did not verify", 16_384: "larger than is used", 300_000: "larger than is used"} {
+		n := bytes.Repeat([]byte{0xff}, bits/8)
+		der, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: new(big.Int).SetBytes(n), E: 1<<31 - 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var record strings.Builder // in strings of 255 octets at most
+		for part := range slices.Chunk([]byte("v=DKIM1; k=rsa; p="+base64.StdEncoding.EncodeToString(der)), 250) {
+			fmt.Fprintf(&record, " %q", part)
+		}
+		hash := sha256.Sum256([]byte("Hello!\r\n"))
+		sig := "DKIM-Signature: v=1; a=rsa-sha256; c=simple/simple; d=large.test; s=s1; h=from; bh=" + base64.StdEncoding.EncodeToString(hash[:]) +
+			"; b=" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0x55}, bits/8)) + "\r\n"
+		msg := strings.Repeat(sig, max(1, min(maxSignatures, 60_000/len(sig)))) + message("a@example.com")
+		j, srv := judge(t)
+		srv.Set(t, zone+"s1._domainkey.large.test. TXT"+record.String()+"\n")
+		begun := spent(t)
+		v := j.Judge(t.Context(), client("203.0.113.9"), "", strings.NewReader(msg), int64(len(msg)))
+		if took := spent(t) - begun; took > 100*time.Millisecond && !testing.Short() {
+			t.Errorf("%d bits: took %v", bits, took)
+		}
+		if !strings.Contains(v.best().Reason, reason) || v.DMARC.Result != Fail {
+			t.Errorf("%d bits: %+v", bits, v)
 		}
 	}
 }
