@@ -16,6 +16,7 @@ import (
 
 // TestDANE: a Postfix primary is known by the TLSA record that an admin makes with openssl, and by no other.
 func TestDANE(t *testing.T) {
+	t.Parallel()
 	need.This(t, Missing())
 	need.Program(t, "openssl")
 	cert := certificate(t)

@@ -12,6 +12,7 @@ import (
 
 // A sender relays to a primary, which is killed and started again: what the launcher is for.
 func TestSenderToPrimary(t *testing.T) {
+	t.Parallel()
 	need.This(t, Missing())
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()

@@ -16,6 +16,7 @@ import (
 // TestRecipients: a real Postfix is asked for recipients, with the limits on errors that it has by itself. It says which it has, and of a
 // domain of which it takes any address nothing is believed.
 func TestRecipients(t *testing.T) {
+	t.Parallel()
 	need.This(t, Missing())
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()

@@ -25,6 +25,7 @@ import (
 // Our SMTP client against a real Postfix, which passes on to our sink what it took. Each way of speaking is a client address
 // of its own, from which Postfix withholds extensions.
 func TestSMTPC(t *testing.T) {
+	t.Parallel()
 	need.This(t, Missing())
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
