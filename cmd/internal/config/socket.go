@@ -9,8 +9,8 @@ import (
 )
 
 // Socket is the admin socket that a configuration names, however broken the rest of it is: a node goes on with what it
-// read before, and on a bad day it has to be found all the same. Of a file that is no TOML the lines before the fault
-// count. "" says that it can't be read.
+// read before, and on a bad day it has to be found all the same. Of a file that is no TOML the other
+// lines count. "" says that it can't be read.
 func Socket(path string) string {
 	files, err := list(path)
 	if err != nil {
@@ -42,20 +42,24 @@ func Socket(path string) string {
 	return socket
 }
 
-// sound is the text up to the first line that is no TOML. A bracket or quote that is never closed shows only lines later.
+// sound is the text without the lines that make it no TOML, or what stands before them where they are too many.
 func sound(text string) string {
-	var all map[string]any
-	_, err := toml.Decode(text, &all)
-	parse, ok := errors.AsType[toml.ParseError](err)
-	if !ok {
-		return text
-	}
 	lines := strings.SplitAfter(text, "\n")
-	for n := min(parse.Position.Line, len(lines)); n > 0; n-- {
-		some := strings.Join(lines[:n], "")
-		if _, err := toml.Decode(some, &all); err == nil {
+	first := len(lines)
+	for range 20 {
+		some := strings.Join(lines, "")
+		var all map[string]any
+		_, err := toml.Decode(some, &all)
+		parse, ok := errors.AsType[toml.ParseError](err)
+		if !ok {
 			return some
 		}
+		n := min(max(1, parse.Position.Line), len(lines))
+		for n > 1 && strings.TrimSpace(lines[n-1]) == "" {
+			n-- // a bracket that is never closed shows only lines later
+		}
+		first = min(first, n-1)
+		lines[n-1] = "\n"
 	}
-	return ""
+	return strings.Join(lines[:first], "")
 }

@@ -13,6 +13,8 @@ func TestSocket(t *testing.T) {
 		"data_dir = \"/x\"\nfoo = 1\n":  "/x/admin.sock",
 		"data_dir = \"/x\"\nfoo = \"\n": "/x/admin.sock",
 		"[admin]\nsocket = \"/run/a\"\n[smtp]\nlisten = \"nonsense\"\n[smtp\n": "/run/a",
+		"hostname = \"mx2\ndata_dir = \"/x\"\n":                                "/x/admin.sock",
+		"hostname = mx2\n[smtp\nlisten = [\n[admin]\nsocket = \"/run/a\"\n":    "/run/a",
 		"data_dir = 5\n": "/var/lib/restante/admin.sock",
 		"= \n":           "/var/lib/restante/admin.sock",
 	} {
