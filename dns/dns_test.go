@@ -362,6 +362,26 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
+// TestLargeAnswersAreNotKept: a zone made for it doesn't fill the memory with 64 KB for each name; what others publish is small.
+func TestLargeAnswersAreNotKept(t *testing.T) {
+	long := strings.Repeat(" "+strings.Repeat("x", 250), 250)
+	s := dnstest.New(t, "large.test. TXT"+long+"\nsmall.test. TXT"+long[:12*251]+"\n")
+	r := resolver(t, Options{Servers: []string{"192.0.2.53"}, Exchange: s.Exchange})
+	for _, c := range []struct {
+		name         string
+		length, asks int
+	}{{"large.test", 250 * 250, 3}, {"small.test", 12 * 250, 1}} {
+		for range 3 {
+			if txt, err := r.LookupTXT(t.Context(), c.name); err != nil || len(txt) != 1 || len(txt[0]) != c.length {
+				t.Fatalf("%s: %d texts, %v", c.name, len(txt), err)
+			}
+		}
+		if got := s.Asked(c.name); got != c.asks {
+			t.Errorf("%s: asked %d times", c.name, got)
+		}
+	}
+}
+
 func TestMXHosts(t *testing.T) {
 	r, s := memory(t)
 	addr := netip.MustParseAddr

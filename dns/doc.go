@@ -43,6 +43,7 @@ const (
 	recheck     = 30 * time.Second        // RFC 8767 5: with an old answer at hand, how soon failed servers are asked again
 	failureHold = time.Second             // RFC 9520 3.2: without one
 	maxRecords  = 200                     // of one answer that are looked at
+	maxKept     = 4 << 10                 // octets of the records of an answer that is kept: strangers' zones answer what they like
 	ednsSize    = 1232                    // octets: fits any path without fragments
 )
 

@@ -225,7 +225,9 @@ func (r *Resolver) fly(k key) *flight {
 			r.failed(k, f)
 		} else {
 			f.answer = r.read(k, msg, secure)
-			r.keep(k, f.answer)
+			if f.answer.size() <= maxKept {
+				r.keep(k, f.answer)
+			}
 		}
 		close(f.done)
 	}()
@@ -247,6 +249,14 @@ func (r *Resolver) failed(k key, f *flight) {
 			delete(r.flights, k)
 		}
 	})
+}
+
+// size is that of the records, in octets on the wire.
+func (a *answer) size() (n int) {
+	for _, rr := range a.records {
+		n += dns.Len(rr)
+	}
+	return n
 }
 
 // keep puts an answer into the cache and the least used one out, if it is full.
