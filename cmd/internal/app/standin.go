@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mime"
 	"net"
 	"net/textproto"
 	"os"
@@ -142,7 +143,11 @@ func (p *standIn) deliver(e *sink.Envelope, message []byte) error {
 
 func devMail(name string, at time.Time, text []byte) admin.DevMail {
 	h, _ := textproto.NewReader(bufio.NewReader(bytes.NewReader(text))).ReadMIMEHeader() // junk: what could be read
-	return admin.DevMail{File: name, Time: at, Subject: spool.Printable(h.Get("Subject")), From: spool.Printable(h.Get("Return-Path")), Size: int64(len(text))}
+	subject := h.Get("Subject")
+	if s, err := new(mime.WordDecoder).DecodeHeader(subject); err == nil {
+		subject = s
+	}
+	return admin.DevMail{File: name, Time: at, Subject: spool.Printable(subject), From: spool.Printable(h.Get("Return-Path")), Size: int64(len(text))}
 }
 
 // do stops or starts it, and says how it is.
