@@ -23,7 +23,7 @@ type RecipientBackend interface {
 	Recipients(ctx context.Context, domain string) ([]RecipientLists, error)
 }
 
-// RecipientImport is a full list of the recipients of a domain.
+// RecipientImport is a full list of the recipients of a domain; with nobody on it, and Force, what was imported is let go.
 type RecipientImport struct {
 	Domain    string              `json:"domain"`
 	Addresses []rcpt.Address      `json:"addresses"`

@@ -21,7 +21,7 @@ func (b *backend) RecipientImport(ctx context.Context, by string, r admin.Recipi
 	if err != nil {
 		return nil, err
 	}
-	if len(r.Addresses) == 0 {
+	if len(r.Addresses) == 0 && !r.Options.Force {
 		return nil, admin.Errorf(admin.KindUsage, "look at the file", "there is nobody on the list")
 	}
 	c, err := b.recipients.Replace(ctx, domain, rcpt.SourceImport, r.Addresses, by, r.Options)

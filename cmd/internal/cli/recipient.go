@@ -24,7 +24,39 @@ func newRecipient(c *command) *cobra.Command {
   restante recipient sync`,
 		newRecipientImport(c), newRecipientSync(c), newRecipientList(c), newRecipientTest(c),
 		newRecipientEdit(c, "add", "Add single addresses to those that exist", "exists now", "was known already"),
-		newRecipientEdit(c, "remove", "Take single addresses out of what was added and imported", "is removed", "was not there"))
+		newRecipientEdit(c, "remove", "Take single addresses out of what was added and imported", "is removed", "was not there"),
+		newRecipientForget(c))
+}
+
+func newRecipientForget(c *command) *cobra.Command {
+	var o rcpt.ReplaceOptions
+	cmd := &cobra.Command{
+		Use:   "forget <domain>",
+		Short: "Let the imported list of a domain go as a whole",
+		Long: `Let the imported list of a domain go as a whole: when its recipients come from a file or LDAP by now, people who have left
+would stay known by it. Single addresses that were added stay, and so does what the primary has taken mail for. Without
+any other list all mail for the domain is kept again.`,
+		Example: "  restante recipient forget example.com --dry-run",
+		Args:    argCount(1, 1, "the domain"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			o.Force = true
+			change, err := client.RecipientImport(cmd.Context(), admin.RecipientImport{Domain: args[0], Options: o})
+			if err != nil {
+				return err
+			}
+			if c.common.json {
+				return c.printJSON(change)
+			}
+			c.printChange(change.Domain, change, o.DryRun)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVarP(&o.DryRun, "dry-run", "n", false, "only say what would change")
+	return cmd
 }
 
 func newRecipientImport(c *command) *cobra.Command {

@@ -242,9 +242,17 @@ func (one *domain) standing(now time.Time) standing {
 	return t
 }
 
-// hasLists reports that the domain has, or is to have, full lists.
+// hasLists reports that the domain has, or is to have, full lists. A list of nobody was let go: there is none.
 func (one *domain) hasLists() bool {
-	return len(one.Sources) > 0 || len(one.lists) > 0 || one.counts[0] > 0
+	if len(one.Sources) > 0 || one.counts[0] > 0 {
+		return true
+	}
+	for _, l := range one.lists {
+		if l.count > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (one *domain) ownStanding(now time.Time) standing {
@@ -257,7 +265,7 @@ func (one *domain) ownStanding(now time.Time) standing {
 	}
 	full := 0
 	for name, l := range one.lists {
-		if !one.counted(name) {
+		if !one.counted(name) || l.count == 0 {
 			continue
 		}
 		if one.count(name) < l.count { // the ledger isn't read to its end

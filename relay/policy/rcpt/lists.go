@@ -30,7 +30,7 @@ const (
 )
 
 // Replace takes in a full list of a source. by is who did it, for the ledger. What changes is durable when it returns. Addresses must
-// be of the domain; several spellings of one count once. ErrShrinks (the Change then says what it would be), ErrTooMany, ErrNotHosted.
+// be of the domain; several spellings of one count once. A list of nobody, with Force, lets the source's list go. ErrShrinks (the Change then says what it would be), ErrTooMany, ErrNotHosted.
 func (d *Directory) Replace(ctx context.Context, domain, source string, list []Address, by string, o ReplaceOptions) (Change, error) {
 	if d == nil {
 		return Change{}, errNoDirectory

@@ -132,6 +132,23 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
+// TestForget: a list of nobody that was asked for is no list at all, on every node.
+func TestForget(t *testing.T) {
+	l, o := newLedger(), Options{Domains: []Domain{{Name: dom}}}
+	n := newNode(t, l, o)
+	n.replace(SourceImport, "ada", "bob")
+	n.is("absent defer", "carl@example.com")
+	if _, err := n.Replace(t.Context(), dom, SourceImport, nil, "test", ReplaceOptions{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []*node{n, newNode(t, l, o)} {
+		n.is("unsure take", "ada@example.com", "carl@example.com")
+		if f := n.Freshness(t.Context(), dom); f.Complete || f.Known != 0 || len(f.Sources) != 0 {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
 func TestReplace(t *testing.T) {
 	l := newLedger()
 	n := newNode(t, l, Options{})

@@ -98,8 +98,7 @@ func (d *Directory) Freshness(_ context.Context, domain string) Freshness {
 func (one *domain) sourceStates(now time.Time) []SourceState {
 	names := slices.Clone(one.Sources)
 	for i, s := range one.sources {
-		_, listed := one.lists[s]
-		if (one.counts[i] > 0 || listed) && one.counted(s) && !slices.Contains(names, s) {
+		if (one.counts[i] > 0 || one.lists[s].count > 0) && one.counted(s) && !slices.Contains(names, s) {
 			names = append(names, s)
 		}
 	}
