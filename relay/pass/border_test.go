@@ -131,6 +131,8 @@ func TestDomainsDecide(t *testing.T) {
 		{"SPF of HELO, the reverse-path says nothing", "192.0.2.9", "fails.test", "x@nothing.test", other, func(d *policy.Domain) *policy.Action { return &d.SPFFail }, "550 5.7.23", "rcpt", "spf"},
 		{"DMARC reject", "192.0.2.9", "mail.test", "x@nothing.test", plain, func(d *policy.Domain) *policy.Action { return &d.DMARCReject }, "550 5.7.1", "message", "dmarc"},
 		{"DMARC quarantine", "192.0.2.9", "mail.test", "x@nothing.test", quarantined, func(d *policy.Domain) *policy.Action { return &d.DMARCQuarantine }, "550 5.7.1", "message", "dmarc"},
+		{"DMARC reject, by a list", "203.0.113.9", "mail.test", "x@sender.test", "List-Id: <list.sender.test>\r\n" + plain, func(d *policy.Domain) *policy.Action { return &d.DMARCIndirect }, "550 5.7.1", "message", "dmarc"},
+		{"no author", "203.0.113.9", "mail.test", "x@sender.test", "Subject: x\r\n\r\nx\r\n", func(d *policy.Domain) *policy.Action { return &d.FromUnclear }, "550 5.7.1", "message", "from"},
 		{"DNS of SPF", "192.0.2.9", "mail.test", "x@down.test", other, func(d *policy.Domain) *policy.Action { return &d.DNSError }, "451 4.7.24", "message", "dns"},
 		{"DNS of DMARC", "192.0.2.9", "mail.test", "x@nothing.test", late, func(d *policy.Domain) *policy.Action { return &d.DNSError }, "451 4.4.3", "message", "dns"},
 		{"lists", "192.0.2.66", "mail.test", "x@nothing.test", other, func(d *policy.Domain) *policy.Action { return &d.Listed }, "550 5.7.1", "rcpt", "listed"},

@@ -26,6 +26,11 @@ type Domain struct {
 	// DMARCReject and DMARCQuarantine: the author's domain is not shown to be right, and asks for the one or the other.
 	DMARCReject     Action
 	DMARCQuarantine Action
+	// DMARCIndirect is the strictest that follows from either for mail that may have come by a list or a forwarder (msgauth.Verdict.Indirect):
+	// they break what the author signed, and refusing it takes people off their lists (RFC 9989 7.4).
+	DMARCIndirect Action
+	// FromUnclear: nobody can be said to be the author; there is no From, or none that can be read as one.
+	FromUnclear Action
 	// DNSError: DNS doesn't say at the moment what would decide one of these. Reject answers 451; Quarantine isn't possible.
 	DNSError Action
 	// Listed: the lists of clients say that this one is to be refused.
@@ -38,6 +43,7 @@ type Domain struct {
 func (d Domain) filled() Domain {
 	def := DefaultDomain(d.Name)
 	d.SPFFail, d.DMARCReject, d.DMARCQuarantine = cmp.Or(d.SPFFail, def.SPFFail), cmp.Or(d.DMARCReject, def.DMARCReject), cmp.Or(d.DMARCQuarantine, def.DMARCQuarantine)
+	d.DMARCIndirect, d.FromUnclear = cmp.Or(d.DMARCIndirect, def.DMARCIndirect), cmp.Or(d.FromUnclear, def.FromUnclear)
 	d.DNSError, d.Listed = cmp.Or(d.DNSError, def.DNSError), cmp.Or(d.Listed, def.Listed)
 	return d
 }
@@ -55,5 +61,5 @@ func (d *Domain) forwards(addr string) bool {
 // DefaultDomain is what a domain wants that says nothing itself. SPF alone breaks with every forwarder, so that its failure
 // refuses nothing; a domain that asks to reject has said that it signs its mail.
 func DefaultDomain(name string) Domain {
-	return Domain{Name: name, SPFFail: Mark, DMARCReject: Reject, DMARCQuarantine: Mark, DNSError: Mark, Listed: Reject}
+	return Domain{Name: name, SPFFail: Mark, DMARCReject: Reject, DMARCQuarantine: Mark, DMARCIndirect: Mark, FromUnclear: Mark, DNSError: Mark, Listed: Reject}
 }

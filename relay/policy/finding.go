@@ -102,9 +102,7 @@ func author(d Domain, v *msgauth.Verdict) []finding {
 	return found
 }
 
-// dmarc is what a domain wants to follow from DMARC. Mail that may have come by a list or a forwarder, which SPF or a signature
-// names, is at most marked: they break what the author signed, and refusing it takes people off their lists (RFC 9989 7.4 asks
-// for more than a policy of reject before mail is rejected).
+// dmarc is what a domain wants to follow from DMARC.
 func dmarc(d Domain, v *msgauth.Verdict) (finding, bool) {
 	m := &v.DMARC
 	f := finding{reason: "dmarc", text: "DMARC fail, " + m.From + " asks to " + m.Policy + " such mail"}
@@ -113,7 +111,8 @@ func dmarc(d Domain, v *msgauth.Verdict) (finding, bool) {
 		return finding{reason: "dns", action: d.DNSError, text: "DMARC of " + m.From + " can't be judged: " + m.Reason,
 			reply: reply.New(451, reply.Enhanced{4, 4, 3}, "DMARC of %s can't be judged at the moment, try again later", m.From)}, true
 	case msgauth.PermError:
-		return finding{reason: "from", action: d.DMARCReject.atMost(Mark), text: "nobody can be said to be its author: " + m.Reason}, true
+		return finding{reason: "from", action: d.FromUnclear, text: "nobody can be said to be its author: " + m.Reason,
+			reply: reply.New(550, reply.Enhanced{5, 7, 1}, "Its From field names no author that could be asked for")}, true
 	case msgauth.Fail:
 	default:
 		return finding{}, false
@@ -126,8 +125,8 @@ func dmarc(d Domain, v *msgauth.Verdict) (finding, bool) {
 	default:
 		return finding{}, false
 	}
-	if v.Indirect && f.action.level() > Mark.level() {
-		f.action, f.text = Mark, f.text+", but it may have come by a list or a forwarder, "+v.By
+	if v.Indirect {
+		f.action, f.text = f.action.atMost(d.DMARCIndirect), f.text+", but it may have come by a list or a forwarder, "+v.By
 	}
 	code := reply.Enhanced{5, 7, 1}
 	if v.SPF.Result == msgauth.Fail && len(v.DKIM) > 0 { // RFC 7372 3.3

@@ -147,7 +147,7 @@ func (v *Visit) domain(name string) Domain {
 	case !ok:
 		return DefaultDomain(name)
 	case d.forwards(v.client.Addr):
-		return Domain{Name: name, SPFFail: Ignore, DMARCReject: Ignore, DMARCQuarantine: Ignore, DNSError: Ignore, Listed: Ignore}
+		return Domain{Name: name, SPFFail: Ignore, DMARCReject: Ignore, DMARCQuarantine: Ignore, DMARCIndirect: Ignore, FromUnclear: Ignore, DNSError: Ignore, Listed: Ignore}
 	}
 	return d
 }
@@ -172,7 +172,7 @@ func (v *Visit) Together(a, b string) bool {
 	}
 	x, y := v.domain(a), v.domain(b)
 	return x.SPFFail == y.SPFFail && x.DMARCReject == y.DMARCReject && x.DMARCQuarantine == y.DMARCQuarantine &&
-		x.DNSError == y.DNSError && x.Listed == y.Listed
+		x.DMARCIndirect == y.DMARCIndirect && x.FromUnclear == y.FromUnclear && x.DNSError == y.DNSError && x.Listed == y.Listed
 }
 
 // Message is what has arrived.

@@ -38,7 +38,8 @@ func borderDomains(c *config.Config) []policy.Domain {
 		d := &c.Domains[i]
 		list = append(list, policy.Domain{
 			Name: d.Name, SPFFail: policy.Action(d.Border.SPFFail), DMARCReject: policy.Action(d.Border.DMARCReject),
-			DMARCQuarantine: policy.Action(d.Border.DMARCQuarantine), DNSError: policy.Action(d.Border.DNSError), Listed: policy.Action(d.Border.DNSBLListed),
+			DMARCQuarantine: policy.Action(d.Border.DMARCQuarantine), DMARCIndirect: policy.Action(d.Border.DMARCIndirect), FromUnclear: policy.Action(d.Border.FromUnclear),
+			DNSError: policy.Action(d.Border.DNSError), Listed: policy.Action(d.Border.DNSBLListed),
 			Forwarders: d.Border.ForwarderNets,
 		})
 	}

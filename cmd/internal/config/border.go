@@ -12,6 +12,8 @@ type Border struct {
 	SPFFail         string `toml:"spf_fail" enum:"reject,quarantine,mark,ignore"`
 	DMARCReject     string `toml:"dmarc_reject" enum:"reject,quarantine,mark,ignore"`
 	DMARCQuarantine string `toml:"dmarc_quarantine" enum:"reject,quarantine,mark,ignore"`
+	DMARCIndirect   string `toml:"dmarc_indirect" enum:"reject,quarantine,mark,ignore"`
+	FromUnclear     string `toml:"from_unclear" enum:"reject,quarantine,mark,ignore"`
 	DNSError        string `toml:"dns_error" enum:"reject,mark,ignore"`
 	DNSBLListed     string `toml:"dnsbl_listed" enum:"reject,quarantine,mark,ignore"`
 	// Forwarders are clients for whose mail nothing of this follows.
@@ -23,7 +25,7 @@ type Border struct {
 
 // borderDefaults are those of policy.DefaultDomain: a test of package app compares the two.
 func borderDefaults() Border {
-	return Border{SPFFail: "mark", DMARCReject: "reject", DMARCQuarantine: "mark", DNSError: "mark", DNSBLListed: "reject"}
+	return Border{SPFFail: "mark", DMARCReject: "reject", DMARCQuarantine: "mark", DMARCIndirect: "mark", FromUnclear: "mark", DNSError: "mark", DNSBLListed: "reject"}
 }
 
 // fill gives a domain the defaults for what it doesn't say itself.
