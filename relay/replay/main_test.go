@@ -1,15 +1,14 @@
 package replay
 
 import (
-	"flag"
 	"os"
 	"testing"
+
+	"restante/spool/need"
 )
 
 func TestMain(m *testing.M) {
 	// The tests wait for backoffs and leases rather than for the processor.
-	if err := flag.Set("test.parallel", "4"); err != nil {
-		panic(err)
-	}
+	need.AtOnce(4)
 	os.Exit(m.Run())
 }

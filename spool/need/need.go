@@ -3,9 +3,11 @@
 package need
 
 import (
+	"flag"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"testing"
 )
 
@@ -43,4 +45,11 @@ func Addr(t testing.TB) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
+}
+
+// AtOnce lets n tests of a package run side by side, since they wait for other things than the processor. TestMain calls it.
+func AtOnce(n int) {
+	if err := flag.Set("test.parallel", strconv.Itoa(n)); err != nil {
+		panic(err)
+	}
 }

@@ -3,7 +3,6 @@ package app
 import (
 	"bytes"
 	"errors"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -26,11 +25,7 @@ func TestFilters(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer primary.Stop()
-	c, err := config.Load("", config.Flags{Hostname: "mx2.example.test", DataDir: t.TempDir(), SMTPListen: []string{"127.0.0.1:0"}, HTTPListen: "off",
-		Socket: filepath.Join(t.TempDir(), "s"), Domains: []string{"example.test"}, Primary: []string{primary.Addr()}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := plain(t, primary.Addr())
 	c.Rspamd.URL, c.Domains[0].ProbeInterval = "unix:"+rspamd.Socket, config.Duration(time.Second)
 	a := startWith(t, c)
 	until(t, "up", func() bool { return status(t, a).State == "up" })

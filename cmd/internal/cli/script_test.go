@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -18,13 +17,13 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"restante/spool/need"
 )
 
 func TestMain(m *testing.M) {
 	// The scripts wait for their nodes rather than for the processor.
-	if err := flag.Set("test.parallel", "4"); err != nil {
-		panic(err)
-	}
+	need.AtOnce(4)
 	testscript.Main(m, map[string]func(){"restante": func() { os.Exit(Main()) }})
 }
 

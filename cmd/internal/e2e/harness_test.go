@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -29,9 +28,7 @@ var program = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	// The scenarios that run at the same time wait for leases and probes rather than for the processor.
-	if err := flag.Set("test.parallel", "5"); err != nil {
-		panic(err)
-	}
+	need.AtOnce(5)
 	code := m.Run()
 	if p, err := program(); err == nil {
 		os.RemoveAll(filepath.Dir(p))
