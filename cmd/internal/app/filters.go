@@ -2,10 +2,7 @@ package app
 
 import (
 	"context"
-	"crypto/x509"
-	"os"
 
-	"restante/cmd/internal/admin"
 	"restante/cmd/internal/config"
 	"restante/relay/policy/scan"
 )
@@ -30,16 +27,7 @@ func (a *App) startFilters(c *config.Config) error {
 // scanConfig is how content filters are asked.
 func scanConfig(c *config.Config) (scan.Config, error) {
 	sc := c.Scan()
-	if c.Rspamd.TLSCA == "" {
-		return sc, nil
-	}
-	pem, err := os.ReadFile(c.Rspamd.TLSCA)
-	if err != nil {
-		return sc, admin.Errorf(admin.KindUsage, "name a file that the user that runs restante may read", "tls_ca of [rspamd]: %w", err)
-	}
-	sc.Rspamd.RootCAs = x509.NewCertPool()
-	if !sc.Rspamd.RootCAs.AppendCertsFromPEM(pem) {
-		return sc, admin.Errorf(admin.KindUsage, "name a file with PEM certificates", "tls_ca of [rspamd]: %s has no certificate in it", c.Rspamd.TLSCA)
-	}
-	return sc, nil
+	var err error
+	sc.Rspamd.RootCAs, err = rootCAs("[rspamd]", c.Rspamd.TLSCA)
+	return sc, err
 }

@@ -2,12 +2,10 @@ package app
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -190,15 +188,9 @@ func healthDomains(c *config.Config) ([]health.Domain, error) {
 	for i := range c.Domains {
 		d := &c.Domains[i]
 		policy := smtpc.TLSPolicy{Mode: d.TLS, Fingerprints: d.TLSFingerprints, ServerName: d.TLSName}
-		if d.TLSCA != "" {
-			pem, err := os.ReadFile(d.TLSCA)
-			if err != nil {
-				return nil, admin.Errorf(admin.KindUsage, "name a file that the user that runs restante may read", "tls_ca of %s: %w", d.Name, err)
-			}
-			policy.RootCAs = x509.NewCertPool()
-			if !policy.RootCAs.AppendCertsFromPEM(pem) {
-				return nil, admin.Errorf(admin.KindUsage, "name a file with PEM certificates", "tls_ca of %s: %s has no certificate in it", d.Name, d.TLSCA)
-			}
+		var err error
+		if policy.RootCAs, err = rootCAs(d.Name, d.TLSCA); err != nil {
+			return nil, err
 		}
 		one := health.Domain{Name: d.Name, TLS: policy, XClient: d.Origin == "xclient", XForward: d.Origin == "xforward", Trusted: d.TrustedNets, Interval: d.ProbeInterval.Std()}
 		for _, p := range d.Primaries {

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"restante/relay/policy/rate"
 )
 
 // slowBody renews the deadline with each read.
@@ -38,16 +40,6 @@ func (l *limiter) open() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.all
-}
-
-// peer is what counts as one address: an IPv6 customer has a /64.
-func peer(a netip.Addr) netip.Prefix {
-	bits := a.BitLen()
-	if a.Is6() {
-		bits = 64
-	}
-	p, _ := a.Prefix(bits) // fails for an invalid address alone, which is then one peer
-	return p
 }
 
 func (l *limiter) take(p netip.Prefix) bool {
@@ -83,7 +75,7 @@ func (l *limited) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		p := peer(addrOf(c.RemoteAddr().String()))
+		p := rate.Address(addrOf(c.RemoteAddr().String()))
 		if l.l.take(p) {
 			return &conn{Conn: c, give: sync.OnceFunc(func() { l.l.give(p) })}, nil
 		}
