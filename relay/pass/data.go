@@ -29,7 +29,7 @@ func (t *transaction) Data(ctx context.Context, id string, body *spool.Body) rep
 		}
 	}
 	j := t.visit.Message(ctx, policy.Message{ID: id, Domains: t.domains(), Rcpts: t.addresses(), Body: body})
-	if !j.Reply.IsZero() && !j.Reply.Positive() {
+	if j.Reply.Refuses() {
 		t.h.o.Metrics.refused("border")
 		return j.Reply
 	}

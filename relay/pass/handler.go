@@ -104,7 +104,7 @@ type Handler struct {
 	pool *pool
 
 	mu      sync.RWMutex
-	domains map[string]*domain
+	domains map[string]*Domain
 	learned map[string]struct{}  // addresses that need no Learned event any more
 	fresh   map[string]*fresh    // by domain: how many were learned of late
 	doubts  map[string]time.Time // known-good addresses that their primary refused, since when
@@ -115,8 +115,6 @@ type Handler struct {
 		any bool
 	}
 }
-
-type domain struct{ Domain }
 
 // believeAfter is how long a primary has to refuse a recipient that it had, while it takes other mail, until
 // we believe that the recipient is gone.
@@ -158,7 +156,7 @@ func positive[T int | int64 | time.Duration](v, otherwise T) T {
 
 // SetConfig replaces the hosted domains, all or nothing. Transactions under way end as they began.
 func (h *Handler) SetConfig(ds []Domain) error {
-	next := make(map[string]*domain, len(ds))
+	next := make(map[string]*Domain, len(ds))
 	for _, c := range ds {
 		name, err := mailaddr.ParseDomain(c.Name)
 		if err != nil {
@@ -168,7 +166,7 @@ func (h *Handler) SetConfig(ds []Domain) error {
 			return fmt.Errorf("domain %s: when_up is %q; write %q or %q", name, c.WhenUp, WhenUpPass, WhenUpSpool)
 		}
 		c.Name = name
-		next[name] = &domain{c}
+		next[name] = &c
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -237,7 +235,7 @@ func (h *Handler) Begin(ctx context.Context, c *smtpd.Client, m smtpd.Mail) (smt
 		}
 	}
 	visit, rep := h.o.Border.Open(ctx, c, m)
-	if !rep.IsZero() && !rep.Positive() {
+	if rep.Refuses() {
 		h.o.Metrics.refused("border")
 		return nil, rep
 	}
@@ -281,7 +279,7 @@ type way struct {
 }
 
 // wayOf says where mail for a recipient goes now.
-func (h *Handler) wayOf(d *domain, a mailaddr.Address) way {
+func (h *Handler) wayOf(d *Domain, a mailaddr.Address) way {
 	r := h.o.Primaries.State(d.Name)
 	if decl, ok := h.o.Primaries.Declared(a.String()); ok {
 		return way{reason: declaredBecause(decl), record: r}
@@ -316,7 +314,7 @@ func declaredBecause(d health.Declaration) string {
 
 // hosted returns the domain of an address, nil if it isn't ours. An address that carries a route of its own
 // in the local part is nobody's: a next server may act on it.
-func (h *Handler) hosted(a mailaddr.Address) *domain {
+func (h *Handler) hosted(a mailaddr.Address) *Domain {
 	if a.Routed() || a.IsLiteral() {
 		return nil
 	}
@@ -325,7 +323,7 @@ func (h *Handler) hosted(a mailaddr.Address) *domain {
 	return h.domains[a.Domain]
 }
 
-func (h *Handler) domainOf(name string) *domain {
+func (h *Handler) domainOf(name string) *Domain {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return h.domains[name]

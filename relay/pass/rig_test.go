@@ -254,7 +254,7 @@ const letter = "From: anna@sender.example\r\nTo: x@a.example\r\nSubject: hello\r
 func (r *rig) send(msg string, rcpts ...string) (rc []reply.Reply, dot reply.Reply) {
 	r.t.Helper()
 	s := r.session()
-	if rep := s.mail(fromAnna); !rep.IsZero() && !rep.Positive() {
+	if rep := s.mail(fromAnna); rep.Refuses() {
 		return nil, rep
 	}
 	defer s.tx.Reset()

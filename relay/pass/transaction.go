@@ -50,7 +50,7 @@ func (t *transaction) Rcpt(ctx context.Context, r smtpd.Rcpt) reply.Reply {
 		t.h.o.Metrics.refused("relay")
 		return t.client.Refuse(554, noRelay, "This server doesn't relay to that domain")
 	}
-	if rep := t.visit.Rcpt(ctx, r.Addr); !rep.IsZero() && !rep.Positive() {
+	if rep := t.visit.Rcpt(ctx, r.Addr); rep.Refuses() {
 		t.h.o.Metrics.refused("border")
 		return rep
 	}
@@ -75,7 +75,7 @@ func (t *transaction) Rcpt(ctx context.Context, r smtpd.Rcpt) reply.Reply {
 }
 
 // fits refuses what the primary could not be given later (RFC 1870 6.1, RFC 6531 3.5, RFC 8689 4.2.1).
-func (t *transaction) fits(d *domain, r smtpd.Rcpt) reply.Reply {
+func (t *transaction) fits(d *Domain, r smtpd.Rcpt) reply.Reply {
 	if limit := t.h.sizeLimit(d.Name); limit > 0 && t.mail.Size > limit {
 		return tooBigReply(limit)
 	}

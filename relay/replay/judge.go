@@ -48,9 +48,9 @@ func judge(res *smtpc.Result, n int, reused bool) []verdict {
 			rcpt = res.Rcpts[i]
 		}
 		switch {
-		case !res.Mail.IsZero() && !res.Mail.Positive():
+		case res.Mail.Refuses():
 			vs[i] = byReply(res.Mail, broken)
-		case !rcpt.IsZero() && !rcpt.Positive():
+		case rcpt.Refuses():
 			vs[i] = byReply(rcpt, broken)
 		case !rcpt.IsZero() && res.Dot.Positive():
 			vs[i] = verdict{fate: fateDelivered, reply: res.Dot, dot: true}

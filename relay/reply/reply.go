@@ -29,6 +29,9 @@ func (r Reply) With(cause error) Reply {
 	return r
 }
 
+// Refuses reports a reply that is there and isn't positive. The zero reply refuses nothing: nobody has objected yet.
+func (r Reply) Refuses() bool { return !r.IsZero() && !r.Positive() }
+
 // Positive reports a 2xx.
 func (r Reply) Positive() bool { return r.Code >= 200 && r.Code < 300 }
 

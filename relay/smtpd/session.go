@@ -51,7 +51,7 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 	}
 	t := &txn{w: w, client: w.client(opts.UTF8), mail: m, begun: time.Now()}
 	tx, r := s.begin(t)
-	if !r.IsZero() && !r.Positive() {
+	if r.Refuses() {
 		w.cmd.judged = true
 		t.result = r
 		t.log("refused at MAIL")
@@ -85,7 +85,7 @@ func (s *session) Rcpt(to string, opts *smtp.RcptOptions) error {
 		return wireError(outOfOrder)
 	}
 	r := s.rcpt(t)
-	if r.IsZero() || r.Positive() {
+	if !r.Refuses() {
 		t.rcpts++
 		w.accept(r, reply.New(250, reply.Enhanced{2, 1, 5}, "Recipient ok"))
 		return nil
