@@ -4,116 +4,18 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"runtime"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"restante/relay/sink"
 )
-
-func startSink(t *testing.T, o sink.Options) *sink.Server {
-	t.Helper()
-	o.Keep, o.Strict = true, true
-	s := sink.New(o)
-	if err := s.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		s.Stop()
-		for _, v := range s.Violations() {
-			t.Error("protocol violation: ", v)
-		}
-	})
-	return s
-}
-
-func target(addr string) Target {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		panic(err)
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		panic(err)
-	}
-	return Target{Name: "primary", Host: host, Port: n}
-}
-
-func dial(t *testing.T, tg Target) *Conn {
-	t.Helper()
-	c, err := (&Dialer{Hostname: "mx2.test"}).Dial(t.Context(), tg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	return c
-}
-
-// plain offers everything but TLS.
-func plain() sink.Offers {
-	o := sink.DefaultOffers()
-	o.StartTLS = false
-	return o
-}
-
-// script serves one connection after another: each string is sent, after reading a line for it if it isn't the first; "<n"
-// in front reads n lines instead; "!" alone closes.
-func script(t *testing.T, conns ...[]string) Target {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	t.Cleanup(func() { l.Close(); <-ended })
-	go func() {
-		defer close(ended)
-		for _, lines := range conns {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			play(nc, lines)
-		}
-	}()
-	return target(l.Addr().String())
-}
-
-func play(nc net.Conn, lines []string) {
-	defer nc.Close()
-	nc.SetDeadline(time.Now().Add(5 * time.Second))
-	r := bufio.NewReader(nc)
-	for i, l := range lines {
-		reads := min(i, 1)
-		if strings.HasPrefix(l, "<") {
-			n, rest, _ := strings.Cut(l[1:], " ")
-			reads, _ = strconv.Atoi(n)
-			l = rest
-		}
-		for range reads {
-			if _, err := r.ReadString('\n'); err != nil {
-				return
-			}
-		}
-		if l == "!" {
-			return
-		}
-		if _, err := io.WriteString(nc, l); err != nil {
-			return
-		}
-	}
-	io.Copy(io.Discard, r)
-}
 
 const hello = "250-x\r\n250-PIPELINING\r\n250 SIZE 1000000\r\n"
 
@@ -334,59 +236,6 @@ func TestNextAddress(t *testing.T) {
 	}
 }
 
-func TestOpportunisticFallsBack(t *testing.T) {
-	for name, tc := range map[string]struct {
-		rule  sink.Rule
-		conns int64
-	}{
-		"handshake cut":     {sink.Rule{Stage: sink.StageTLS, Drop: sink.DropBefore}, 2},
-		"handshake garbage": {sink.Rule{Stage: sink.StageTLS, Raw: "500 what?\r\n"}, 2},
-		"refused":           {sink.Rule{Stage: sink.StageStartTLS, Reply: "454 4.7.0 no"}, 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := startSink(t, sink.Options{Faults: sink.Faults{Rules: []sink.Rule{tc.rule}}})
-			c := dial(t, target(s.Addr()))
-			if o := c.Offers(); o.TLS != "" || o.TLSFailed == "" || !o.StartTLS {
-				t.Errorf("%+v", o)
-			}
-			send(t, c, Mail{}, Rcpt{Address: "c@d.test"}, "x\r\n")
-			if n := s.Stats().Connections; n != tc.conns {
-				t.Errorf("%d connections, want %d", n, tc.conns)
-			}
-			tg := target(s.Addr())
-			d := &Dialer{Hostname: "mx2.test"} // remembers a failed handshake, not a refusal
-			for range 3 {
-				c, err := d.Dial(t.Context(), tg)
-				if err != nil || c.Offers().TLSFailed == "" {
-					t.Fatal(err)
-				}
-				c.Quit()
-			}
-			if got, want := s.Stats().Connections-tc.conns, map[int64]int64{1: 3, 2: 4}[tc.conns]; got != want {
-				t.Errorf("%d more connections, want %d", got, want)
-			}
-			tg.TLS.Mode = TLSRequired
-			if _, err := (&Dialer{Hostname: "mx2.test"}).Dial(t.Context(), tg); err == nil {
-				t.Error("required TLS went on in plain")
-			}
-			tg.TLS.Mode = TLSNone
-			if c := dial(t, tg); c.Offers().TLS != "" || c.Offers().TLSFailed != "" {
-				t.Errorf("%+v", c.Offers())
-			}
-		})
-	}
-}
-
-// TestInjectedBeforeTLS: what came in plain must not count once TLS is on (RFC 3207 6).
-func TestInjectedBeforeTLS(t *testing.T) {
-	tg := script(t, []string{"220 x\r\n", "250-x\r\n250 STARTTLS\r\n", "220 go\r\n250-x\r\n250 SIZE 5\r\n"})
-	tg.TLS.Mode = TLSRequired
-	var e *Error
-	if _, err := (&Dialer{}).Dial(t.Context(), tg); !errors.As(err, &e) || e.Stage != StageTLS || !errors.Is(err, ErrUnasked) {
-		t.Error(err)
-	}
-}
-
 // TestRefusedBdatIsReset: RFC 3030 2 leaves open what a refused BDAT leaves behind, so RSET comes before the next MAIL.
 func TestRefusedBdatIsReset(t *testing.T) {
 	s := startSink(t, sink.Options{Offers: plain(), Faults: sink.Faults{Rules: []sink.Rule{
@@ -405,21 +254,6 @@ func TestRefusedBdatIsReset(t *testing.T) {
 	if _, err := c.Mail(t.Context(), Mail{}); !errors.As(err, &e) || e.Stage != StageRset || e.Reply.Code != 421 {
 		t.Error(err)
 	}
-}
-
-func TestHandshakeHangs(t *testing.T) {
-	s := startSink(t, sink.Options{Faults: sink.Faults{Rules: []sink.Rule{{Stage: sink.StageTLS, Hang: true}}}})
-	d := &Dialer{Hostname: "mx2.test"}
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if _, err := d.Dial(ctx, target(s.Addr())); !errors.Is(err, context.DeadlineExceeded) {
-		t.Error(err)
-	}
-	c, err := d.Dial(t.Context(), target(s.Addr())) // the time of the first was up; the second isn't caught again
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Quit()
 }
 
 func TestServerStopsReading(t *testing.T) {
@@ -458,69 +292,6 @@ func TestServerStopsReading(t *testing.T) {
 	var e *Error
 	_, err = c.Data(t.Context(), strings.NewReader(strings.Repeat("x\r\n", 8<<20)), -1)
 	if !errors.As(err, &e) || !errors.Is(err, ErrTimeout) || e.Stage != StageMessage || e.Unknown() {
-		t.Error(err)
-	}
-}
-
-func TestRequiredTLS(t *testing.T) {
-	s := startSink(t, sink.Options{})
-	der, err := s.Certificate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	whole, key := Fingerprints(cert)
-	other := sha256.Sum256([]byte("x"))
-	colons := ""
-	for i, b := range whole {
-		if i > 0 {
-			colons += ":"
-		}
-		colons += fmt.Sprintf("%02X", b)
-	}
-	for name, tc := range map[string]struct {
-		p  TLSPolicy
-		ok bool
-	}{
-		"ca":             {TLSPolicy{RootCAs: pool}, true},
-		"ca, name":       {TLSPolicy{RootCAs: pool, ServerName: "sink.test"}, true},
-		"ca, wrong name": {TLSPolicy{RootCAs: pool, ServerName: "other.test"}, false},
-		"no ca":          {TLSPolicy{}, false},
-		"certificate":    {TLSPolicy{Fingerprints: []string{hex.EncodeToString(other[:]), colons}}, true},
-		"key":            {TLSPolicy{Fingerprints: []string{hex.EncodeToString(key[:])}}, true},
-		"wrong":          {TLSPolicy{Fingerprints: []string{hex.EncodeToString(other[:])}}, false},
-		"not hex":        {TLSPolicy{Fingerprints: []string{"xyz"}}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			tg := target(s.Addr())
-			tg.TLS = tc.p
-			tg.TLS.Mode = TLSRequired
-			c, err := (&Dialer{Hostname: "mx2.test"}).Dial(t.Context(), tg)
-			if (err == nil) != tc.ok {
-				t.Fatal(err)
-			}
-			if err != nil {
-				return
-			}
-			defer c.Close()
-			if got := c.Offers().TLS; !strings.HasPrefix(got, "TLS1.3 ") {
-				t.Errorf("%q is not TLS 1.3", got)
-			}
-			send(t, c, Mail{}, Rcpt{Address: "c@d.test"}, "x\r\n")
-		})
-	}
-	o := sink.DefaultOffers()
-	o.StartTLS = false
-	s.SetOffers(o)
-	tg := target(s.Addr())
-	tg.TLS.Mode = TLSRequired
-	var e *Error
-	if _, err := (&Dialer{}).Dial(t.Context(), tg); !errors.As(err, &e) || e.Stage != StageStartTLS {
 		t.Error(err)
 	}
 }
