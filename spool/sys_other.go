@@ -13,5 +13,3 @@ var errSystem = errors.New("data_dir needs flock, which " + runtime.GOOS + " lac
 func lockFile(string) (*os.File, error) { return nil, errSystem }
 
 func lockID(*os.File) string { return "" }
-
-func freeSpace(string) (int64, error) { return 0, errors.ErrUnsupported }

@@ -53,12 +53,3 @@ func lockID(f *os.File) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", boot, st.Dev, st.Ino))
 	return hex.EncodeToString(sum[:16])
 }
-
-// freeSpace is the octets left for us in the file system of a folder.
-func freeSpace(dir string) (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, err
-	}
-	return int64(st.Bavail) * int64(st.Bsize), nil
-}

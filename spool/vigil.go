@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"restante/spool/blob"
+	"restante/spool/room"
 )
 
 // How the vigil keeps to design.md: down at most 10 s after the store died, up at most 5 s after its return.
@@ -253,7 +254,7 @@ func (v *vigil) space() error {
 	var why error
 	if free, _, err := blob.Space(ctx, v.store); err == nil && free < v.minFree {
 		why = fmt.Errorf("%w: %s has %s free, min_free is %s", ErrNoSpace, v.store, Octets(free), Octets(v.minFree))
-	} else if free, err := freeSpace(v.dir); err == nil && free < v.minFree {
+	} else if free, _, err := room.Free(v.dir); err == nil && free < v.minFree {
 		why = fmt.Errorf("%w: data_dir %s has %s free, min_free is %s", ErrNoSpace, v.dir, Octets(free), Octets(v.minFree))
 	}
 	v.mu.Lock()

@@ -99,7 +99,7 @@ func Open(path string, o Options) (*Index, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	x := &Index{log: o.Log, metrics: o.Metrics, changed: make(chan struct{}), lagSince: time.Now()}
-	_, err := table.Open(path, table.Spec{Schema: schema, Version: schemaVersion, Log: o.Log, Readers: o.Readers, Pragmas: []string{readerCache},
+	_, err := table.Open(path, table.Spec{Schema: schema, Version: schemaVersion, Log: o.Log, Readers: o.Readers, Pragmas: []string{readerCache}, Reserve: true,
 		Load: func(db *table.DB) (err error) {
 			x.db = db
 			if x.st, err = x.load(context.Background()); err == nil {

@@ -16,8 +16,19 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"restante/spool/room"
+)
+
+// Spec.Reserve: its file, how much is given at once, in octets, and how long after that it begins to grow again.
+const (
+	reserveSuffix = "-reserve"
+	reserveShare  = 512 << 10
+	refillEvery   = time.Minute
 )
 
 // writerCache is the size of the writer's page cache, as SQLite's negative KiB. It bounds the memory.
@@ -34,6 +45,9 @@ type Spec struct {
 	Load    func(*DB) error // reads what the caller holds in memory; nil for none. An error means that the file can't be used
 	Pragmas []string        // of those connections, "cache_size(-1000)" among them: it bounds their memory
 	Log     *slog.Logger
+	// Reserve is whether room is kept beside the file, which it gets when the disk is full. What is written just then may fail: it
+	// is tried again.
+	Reserve bool
 }
 
 // DB is an open file. Exec, Stmt, Tx, Bulk and Lookup use the writer's connection.
@@ -43,6 +57,9 @@ type DB struct {
 	path  string
 	write *sql.DB
 	stmts map[string]*sql.Stmt
+
+	reserve  *room.Reserve // nil: none
+	refilled time.Time     // when it was last tried
 }
 
 var errNoFolder = errors.New("its folder can't be used")
@@ -52,22 +69,34 @@ func Open(path string, s Spec) (*DB, error) {
 	if s.Readers <= 0 {
 		s.Readers = 3
 	}
-	d := &DB{path: path}
-	err := d.open(s)
-	if err == nil {
-		return d, nil
+	var d *DB
+	var reserve *room.Reserve
+	open := func() error {
+		d = &DB{path: path, reserve: reserve}
+		if err := d.open(s); err != nil {
+			return errors.Join(err, d.Close())
+		}
+		return nil
 	}
-	err = errors.Join(err, d.Close())
-	if errors.Is(err, os.ErrPermission) || errors.Is(err, errNoFolder) {
+	if s.Reserve {
+		reserve = room.OpenReserve(path+reserveSuffix, room.Steps{})
+	}
+	err := open()
+	if err != nil && reserve != nil && reserve.Release(reserveShare) { // a full disk has several names in SQLite
+		err = open()
+	}
+	switch {
+	case err == nil:
+		return d, nil
+	case errors.Is(err, os.ErrPermission) || errors.Is(err, errNoFolder):
 		return nil, err
 	}
 	s.Log.Warn("a local database can't be used and is made anew from the store", "path", path, "cause", err)
 	if err := Remove(path); err != nil {
 		return nil, err
 	}
-	d = &DB{path: path}
-	if err := d.open(s); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), d.Close())
+	if err := open(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return d, nil
 }
@@ -199,7 +228,25 @@ func (d *DB) Result(ctx context.Context, query string, args ...any) (sql.Result,
 	if err != nil {
 		return nil, err
 	}
-	return s.ExecContext(ctx, args...)
+	result, err := s.ExecContext(ctx, args...)
+	d.makeRoom(err)
+	return result, err
+}
+
+// makeRoom gives a part of the reserve to a disk that is full, and lets it grow again later.
+func (d *DB) makeRoom(err error) {
+	if d.reserve == nil {
+		return
+	}
+	var e *sqlite.Error
+	switch {
+	case errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL:
+		d.reserve.Release(reserveShare)
+		d.refilled = time.Now()
+	case err == nil && d.reserve.Lacks() > 0 && time.Since(d.refilled) > refillEvery:
+		d.reserve.Refill()
+		d.refilled = time.Now()
+	}
 }
 
 // Each calls f with each row of a query.

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"restante/cmd/internal/admin"
@@ -18,6 +17,7 @@ import (
 	"restante/spool"
 	"restante/spool/blob"
 	"restante/spool/index"
+	"restante/spool/room"
 )
 
 // How often the store and the disks are looked at. A bucket is asked once a minute while it is well: at
@@ -148,9 +148,8 @@ func (w *watch) disks(ctx context.Context) {
 		w.disk("the store "+w.app.store.String(), free, total)
 	}
 	dir := w.app.cfg.Load().DataDir
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err == nil {
-		w.disk("data_dir "+dir, int64(st.Bavail)*st.Bsize, int64(st.Blocks)*st.Bsize)
+	if free, total, err := room.Free(dir); err == nil {
+		w.disk("data_dir "+dir, free, total)
 	}
 }
 

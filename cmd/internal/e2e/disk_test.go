@@ -1,74 +1,17 @@
 package e2e
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"restante/cmd/internal/node"
 	"restante/spool/blob/s3test"
-
-	"restante/spool/need"
+	"restante/spool/room/roomtest"
 )
-
-// smallDisk mounts a file system of so many MB on a new folder. It skips where that isn't permitted.
-func smallDisk(t *testing.T, dir string, mb int) {
-	t.Helper()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	err := syscall.Mount("restante-test", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", mb))
-	if errors.Is(err, syscall.EPERM) {
-		need.This(t, fmt.Errorf("a small disk needs root: mount: %w", err))
-	}
-	if err != nil {
-		t.Fatal("mount:", err)
-	}
-	t.Cleanup(func() { // after the program has ended: it was started later
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-// free is what is left on the disk, in octets.
-func free(t *testing.T, dir string) int64 {
-	t.Helper()
-	var s syscall.Statfs_t
-	if err := syscall.Statfs(dir, &s); err != nil {
-		t.Fatal(err)
-	}
-	return int64(s.Bavail) * s.Bsize
-}
-
-// fill leaves so many octets free, or none, until the function that it returns is called.
-func fill(t *testing.T, dir string, leave int64) (clear func()) {
-	t.Helper()
-	f, err := os.Create(filepath.Join(dir, "filler"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	b := make([]byte, 64<<10)
-	for free(t, dir) > leave {
-		if _, err := f.Write(b[:min(int64(len(b)), free(t, dir)-leave)]); errors.Is(err, syscall.ENOSPC) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return func() {
-		if err := os.Remove(f.Name()); err != nil {
-			t.Error(err)
-		}
-	}
-}
 
 // minFree sets a bound that suits small disks.
 func minFree(t *testing.T, n *node.Node) {
@@ -109,7 +52,7 @@ func TestStoreDiskFull(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	spool := filepath.Join(dir, "spool")
-	smallDisk(t, spool, 24)
+	roomtest.Disk(t, spool, 24)
 	primary := newReceiver(t)
 	n := newNode(t, node.Options{Dir: dir, Primary: primary.Addr(), SMTP: "max_sessions_per_address = 1000",
 		Extra: "probe_interval = \"1s\"\nrecipients = [\"@\"]\n"})
@@ -124,7 +67,7 @@ func TestStoreDiskFull(t *testing.T) {
 	p := told.pour(t, pourOptions{addr: n.SMTP, sessions: 1, burst: 5, pace: 100 * time.Millisecond, size: 50_000}, &next)
 	until(t, "mail is deferred for want of room", 30*time.Second, func() bool { return deferred(t, n) })
 	p.stop()
-	left := free(t, spool)
+	left := roomtest.Free(t, spool)
 	t.Logf("%d MB are left, %d messages were accepted", left>>20, told.accepted())
 	if left < 4<<20 {
 		t.Errorf("only %d octets are left", left)
@@ -145,7 +88,7 @@ func TestStoreDiskFull(t *testing.T) {
 	// The disk is really full, by somebody else's doing, while mail comes in.
 	primary.Stop()
 	p = told.pour(t, pourOptions{addr: n.SMTP, sessions: 5, burst: 5, pace: 50 * time.Millisecond}, &next)
-	clear := fill(t, spool, 0)
+	clear := roomtest.Fill(t, spool, 0)
 	waitState(t, n, "down")
 	until(t, "mail is deferred for want of room", 20*time.Second, func() bool { return deferred(t, n) })
 	if err := primary.Start(); err != nil {
@@ -154,7 +97,7 @@ func TestStoreDiskFull(t *testing.T) {
 	until(t, "mail passes on a full disk", 20*time.Second, func() bool { mail, rcpt := answerTo(t, n); return mail != "" && strings.HasPrefix(rcpt, "250") })
 	// What came before the disk was full goes out: the store has a reserve for lease and outcomes.
 	wait(t, n, time.Minute, func(d node.Domain) bool { return d.State == "up" && d.Pending == 0 })
-	if left := free(t, spool); left >= 1<<20 {
+	if left := roomtest.Free(t, spool); left >= 1<<20 {
 		t.Errorf("the disk should be full, %d octets are free", left)
 	}
 	clear()
@@ -174,7 +117,7 @@ func TestReplayBeginsOnFullDisk(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	spool := filepath.Join(dir, "spool")
-	smallDisk(t, spool, 24)
+	roomtest.Disk(t, spool, 24)
 	primary := newReceiver(t)
 	n := newNode(t, node.Options{Dir: dir, Primary: primary.Addr(), SMTP: "max_sessions_per_address = 1000",
 		Extra: "probe_interval = \"1s\"\nrecipients = [\"@\"]\n"})
@@ -187,7 +130,7 @@ func TestReplayBeginsOnFullDisk(t *testing.T) {
 	p := told.pour(t, pourOptions{addr: n.SMTP, sessions: 5, burst: 5, pace: 20 * time.Millisecond}, &next)
 	until(t, "mail is accepted", 20*time.Second, func() bool { return told.accepted() >= 300 })
 	p.stop()
-	clear := fill(t, spool, 0)
+	clear := roomtest.Fill(t, spool, 0)
 	if err := primary.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -206,9 +149,9 @@ func TestDataDirOrBucketFull(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
-	smallDisk(t, data, 24)
+	roomtest.Disk(t, data, 24)
 	bucket := t.TempDir()
-	smallDisk(t, bucket, 24)
+	roomtest.Disk(t, bucket, 24)
 	s, err := s3test.Launch(bucket)
 	if err != nil {
 		t.Skip(err) // s3test.Start, elsewhere, fails where it is required
@@ -237,7 +180,7 @@ func TestDataDirOrBucketFull(t *testing.T) {
 
 	primary.Stop()
 	keep(100)
-	clear := fill(t, data, 4<<20)
+	clear := roomtest.Fill(t, data, 4<<20)
 	until(t, "mail is deferred for want of room in data_dir", 20*time.Second, func() bool { return deferred(t, n) })
 	if err := primary.Start(); err != nil {
 		t.Fatal(err)
@@ -248,7 +191,7 @@ func TestDataDirOrBucketFull(t *testing.T) {
 	// No octet is left.
 	primary.Stop()
 	keep(100)
-	clear = fill(t, data, 0)
+	clear = roomtest.Fill(t, data, 0)
 	until(t, "mail is deferred for want of room in data_dir", 20*time.Second, func() bool { return deferred(t, n) })
 	if err := primary.Start(); err != nil {
 		t.Fatal(err)
@@ -261,7 +204,7 @@ func TestDataDirOrBucketFull(t *testing.T) {
 	// The bucket's disk is full: the server's errors are no acknowledgement.
 	primary.Stop()
 	keep(50)
-	clear = fill(t, bucket, 0)
+	clear = roomtest.Fill(t, bucket, 0)
 	p := told.pour(t, pourOptions{addr: n.SMTP, sessions: 5, burst: 5, pace: 50 * time.Millisecond}, &next)
 	until(t, "mail is deferred", 30*time.Second, func() bool {
 		mail, rcpt := answerTo(t, n)

@@ -83,6 +83,7 @@ func TestStoreDiesAndReturns(t *testing.T) {
 	if sent := send(0, 50, 0); sent.Accepted != 50 {
 		t.Errorf("passing through with a dead store: %v", sent)
 	}
+	waitQueue(t, primary) // or it delivers twice what it had in hand
 	if err := primary.Stop(); err != nil {
 		t.Fatal(err)
 	}

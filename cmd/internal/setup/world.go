@@ -4,11 +4,13 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"restante/spool/room"
 )
 
 // System is the world as this machine sees it.
 func System(resolver Resolver) World {
-	return World{DNS: resolver, Dial: new(net.Dialer).DialContext, Addrs: interfaceAddrs(), Now: time.Now, Synced: synced, Space: space}
+	return World{DNS: resolver, Dial: new(net.Dialer).DialContext, Addrs: interfaceAddrs(), Now: time.Now, Synced: synced, Space: room.Free}
 }
 
 func interfaceAddrs() []netip.Addr {

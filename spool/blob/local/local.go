@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"restante/spool/blob"
+	"restante/spool/room"
 )
 
 // ErrLocked: another process has the store open.
@@ -45,7 +46,7 @@ type Store struct {
 	doubts  map[string]*doubt  // by key
 	closed  bool
 
-	reserve reserve
+	reserve *room.Reserve // nil: there is none
 }
 
 const (

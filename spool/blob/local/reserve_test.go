@@ -11,6 +11,8 @@ import (
 
 	"restante/spool/blob"
 	"restante/spool/blob/blobtest"
+	"restante/spool/room"
+	"restante/spool/room/roomtest"
 )
 
 var withReserve = []string{"lease/", "ledger/"}
@@ -38,8 +40,8 @@ func TestReserve(t *testing.T) {
 	}
 	defer s.Close()
 	whole := reserveNow(t, s)
-	if whole <= 0 || whole != s.reserve.size {
-		t.Fatalf("the reserve is of %d octets, counted as %d", whole, s.reserve.size)
+	if whole <= 0 || s.reserve.Lacks() != 0 {
+		t.Fatalf("the reserve is of %d octets, and lacks %d", whole, s.reserve.Lacks())
 	}
 	d.on, d.had = true, whole
 	if _, err := s.Put(t.Context(), "mail/a", strings.NewReader("text"), absent); !errors.Is(err, blob.ErrNoSpace) || !errors.Is(err, blob.ErrNotWritten) {
@@ -51,14 +53,14 @@ func TestReserve(t *testing.T) {
 	if _, err := s.Put(t.Context(), "lease/a", strings.NewReader("text"), absent); err != nil {
 		t.Errorf("lease: %v", err)
 	}
-	if got := reserveNow(t, s); got >= whole || got < whole-2*reserveBlock || s.reserve.lacks.Load() != whole-got {
-		t.Errorf("a lease left %d octets of the reserve's %d, counted as lacking %d", got, whole, s.reserve.lacks.Load())
+	if got := reserveNow(t, s); got >= whole || got < whole-2*room.Block || s.reserve.Lacks() != whole-got {
+		t.Errorf("a lease left %d octets of the reserve's %d, counted as lacking %d", got, whole, s.reserve.Lacks())
 	}
 	d.on = false
 	if _, _, err := s.Free(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := reserveNow(t, s); got != whole || s.reserve.lacks.Load() != 0 {
+	if got := reserveNow(t, s); got != whole || s.reserve.Lacks() != 0 {
 		t.Errorf("with room again the reserve is of %d octets, was %d", got, whole)
 	}
 }
@@ -75,13 +77,13 @@ func reserveNow(t *testing.T, s *Store) int64 {
 // TestReserveOfFullDisk is the same with a disk that is really full.
 func TestReserveOfFullDisk(t *testing.T) {
 	dir := t.TempDir()
-	mountSmall(t, dir)
+	roomtest.Disk(t, dir, 16)
 	s, err := Open(dir, Options{Reserve: withReserve})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { s.Close() }()
-	clear := fillUp(t, dir)
+	clear := roomtest.Fill(t, dir, 0)
 	whole := reserveNow(t, s)
 	mail := func(n int) error {
 		_, err := s.Put(t.Context(), "mail/"+strconv.Itoa(n), strings.NewReader(strings.Repeat("x", 5000)), absent)
@@ -105,7 +107,7 @@ func TestReserveOfFullDisk(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	clear2 := fillUp(t, dir)
+	clear2 := roomtest.Fill(t, dir, 0)
 	if s, err = Open(dir, Options{Reserve: withReserve}); err != nil {
 		t.Fatal(err)
 	}
@@ -117,26 +119,5 @@ func TestReserveOfFullDisk(t *testing.T) {
 	}
 	if got := reserveNow(t, s); got < whole {
 		t.Errorf("with room again the reserve is of %d octets, was %d", got, whole)
-	}
-}
-
-// fillUp leaves nothing free until the function that it returns is called.
-func fillUp(t *testing.T, dir string) (clear func()) {
-	t.Helper()
-	f, err := os.CreateTemp(dir, ".filler")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for b := make([]byte, 4096); err == nil; {
-		_, err = f.Write(b)
-	}
-	if !full(err) {
-		t.Fatal(err)
-	}
-	return func() {
-		if err := os.Remove(f.Name()); err != nil {
-			t.Error(err)
-		}
 	}
 }

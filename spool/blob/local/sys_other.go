@@ -21,8 +21,6 @@ var errNotFolder = errors.New("not a folder")
 
 func etag(fs.FileInfo) string { return "" }
 
-func free(string) (left, total int64, err error) { return 0, 0, errors.ErrUnsupported }
-
 func full(error) bool { return false }
 
 func undone(error) bool { return false }

@@ -56,15 +56,6 @@ func etag(fi fs.FileInfo) string {
 	return fmt.Sprintf("%x-%x-%x", ino, fi.ModTime().UnixNano(), fi.Size())
 }
 
-// free returns the octets left for us and those in all.
-func free(path string) (left, total int64, err error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil {
-		return 0, 0, err
-	}
-	return int64(st.Bavail) * int64(st.Bsize), int64(st.Blocks) * int64(st.Bsize), nil
-}
-
 // errNotFolder: a part of the path is a file.
 const errNotFolder = unix.ENOTDIR
 
