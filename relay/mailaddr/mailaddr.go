@@ -26,6 +26,9 @@ const MaxPath = 256
 const (
 	maxDomain = 255
 	maxLabel  = 63
+	// maxUnicode is that of a domain before it is brought to A-labels, which takes time that grows with the square of it:
+	// a label has less than 63 characters, of 4 octets at most.
+	maxUnicode = 4 * maxDomain
 )
 
 // Errors that Parse returns, wrapped or as they are. ErrUTF8 is kept apart since SMTP answers it with
@@ -193,7 +196,10 @@ func ParseDomain(s string) (string, error) {
 // unicodeDomain turns U-labels into A-labels (RFC 5890). The mapping is that of UTS 46 for look-ups,
 // nontransitional, so that full-width letters and ideographic full stops can't spell a second domain.
 func unicodeDomain(s string) (string, error) {
-	if !utf8.ValidString(s) {
+	switch {
+	case len(s) > maxUnicode:
+		return "", ErrDomain
+	case !utf8.ValidString(s):
 		return "", ErrUTF8
 	}
 	profile := idna.New(idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -90,6 +91,28 @@ func TestParseRefuses(t *testing.T) {
 		if a, err := Parse(c.in); !errors.Is(err, c.err) {
 			t.Errorf("%q: %+v, %v, want %v", c.in, a, err, c.err)
 		}
+	}
+}
+
+// TestLongDomains: what a message's header names as a domain can be as long as the header. Each of these took a minute.
+func TestLongDomains(t *testing.T) {
+	var all strings.Builder
+	for r := '\u4e00'; r < '\u9f00'; r++ {
+		all.WriteRune(r)
+	}
+	for name, s := range map[string]string{"one label": strings.Repeat(all.String(), 8), "many": strings.Repeat(all.String()[:57]+".", 8000)} {
+		begun := time.Now()
+		if _, err := ParseDomain(s); !errors.Is(err, ErrDomain) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("%s: took %v", name, took)
+		}
+	}
+	// The longest that there can be: four labels of characters of four octets.
+	long := strings.TrimSuffix(strings.Repeat(strings.Repeat("\U00020000", 30)+".", 4), ".")
+	if d, err := ParseDomain(long); err != nil || len(d) > maxDomain {
+		t.Errorf("%d octets: %q, %v", len(long), d, err)
 	}
 }
 
