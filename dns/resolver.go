@@ -96,6 +96,9 @@ func (r *Resolver) Lasting() Lasting { return Lasting{r} }
 // normal returns the name as it is asked for, or an error if it can't be a name.
 func normal(name string) (string, error) {
 	n := strings.TrimSuffix(name, ".")
+	if len(n) > 4*maxHostName { // strangers give names (SPF, DKIM), and Punycode's time grows with the square of them
+		return "", notFound(name, ErrNoDomain)
+	}
 	for i := range len(n) {
 		if n[i] >= 0x80 {
 			a, err := idna.Lookup.ToASCII(n)
