@@ -171,8 +171,12 @@ func addresses(value string) (out []string, doubt string) {
 	if len(out) == 0 {
 		return beside, unread
 	}
+	shown := map[string]bool{}
+	for _, a := range out {
+		shown[strings.ToLower(a[strings.LastIndexByte(a, '@')+1:])] = true
+	}
 	for _, b := range beside {
-		if !slices.ContainsFunc(out, func(a string) bool { return strings.EqualFold(a[strings.LastIndexByte(a, '@')+1:], b[1:]) }) {
+		if !shown[strings.ToLower(b[1:])] {
 			return out, "From can be read in two ways"
 		}
 	}
@@ -202,8 +206,10 @@ func loose(s string) (out []string) {
 
 // aLabels brings a domain of a tag (which may be in U-labels, RFC 8616 5) to lower-case A-labels.
 func aLabels(domain string) string {
-	if a, err := idna.Lookup.ToASCII(domain); err == nil {
-		return strings.ToLower(strings.TrimSuffix(a, "."))
+	if len(domain) <= maxTag { // Punycode's time grows with the square of it
+		if a, err := idna.Lookup.ToASCII(domain); err == nil {
+			return strings.ToLower(strings.TrimSuffix(a, "."))
+		}
 	}
 	return strings.ToLower(strings.TrimSuffix(domain, "."))
 }

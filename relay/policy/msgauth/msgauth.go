@@ -39,6 +39,7 @@ const (
 	maxLines      = 1000
 	maxSignatures = 5
 	maxSigned     = 200      // names in h=
+	maxTag        = 1020     // octets of a domain in a signature: no name in DNS has more, in whatever letters
 	maxKey        = 2000     // octets of a key's record: RSA with 8192 bits, twice what RFC 8301 3.2 wants. Time grows with the square of it
 	maxAuthors    = 5        // domains of From
 	maxFrom       = 8 << 10  // octets of From that are parsed; of what is longer whatever looks like an address counts

@@ -272,7 +272,14 @@ func TestHeaderBombs(t *testing.T) {
 	hash := sha256.Sum256([]byte("Hello!\r\n"))
 	lists := "DKIM-Signature: v=1; a=ed25519-sha256; d=example.com; s=s1; b=eHh4eA==; bh=" + base64.StdEncoding.EncodeToString(hash[:]) +
 		"; h=from" + strings.Repeat(":a", maxSigned-2)
+	var cjk strings.Builder // what is slow to bring to A-labels
+	for r := '\u4e00'; r < '\u8e00'; r++ {
+		cjk.WriteRune(r)
+	}
 	for name, msg := range map[string]string{
+		"a domain without end":      message("a@" + cjk.String() + ".example"),
+		"signatures of such":        strings.Repeat(strings.ReplaceAll(sig, "d=example.com", "d="+cjk.String()[:12_000])+"\r\n", maxSignatures) + message("a@example.com"),
+		"domains beside each other": message(strings.Repeat("<@"+strings.Repeat("x", 500)+">\r\n ", 450) + "<a@b.test>" + strings.Repeat(" @b.test\r\n", 450)),
 		"80,000 continuation lines": sig + strings.Repeat("\r\n ", 80_000) + "\r\n" + message("a@example.com"),
 		"80,000 of them in From":    "From: a@example.com" + strings.Repeat("\r\n ", 80_000) + "\r\n\r\n",
 		"5,000 names":               sig + strings.Repeat(":a", 5_000) + "\r\n" + message("a@example.com"),
