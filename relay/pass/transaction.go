@@ -48,7 +48,7 @@ func (t *transaction) Rcpt(ctx context.Context, r smtpd.Rcpt) reply.Reply {
 	d := t.h.hosted(r.Addr)
 	if d == nil {
 		t.h.o.Metrics.refused("relay")
-		return t.client.Refuse(554, noRelay, "This server doesn't relay to that domain")
+		return t.client.Refuse(554, noRelay, "This server doesn't relay to that domain").With(smtpd.ErrForeign)
 	}
 	if rep := t.visit.Rcpt(ctx, r.Addr); rep.Refuses() {
 		t.h.o.Metrics.refused("border")

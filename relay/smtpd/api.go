@@ -87,7 +87,7 @@ type Limits struct {
 	HeaderSize         int64         // octets of the message's header
 	Hops               int           // Received fields; beyond, 554 5.4.6
 	Errors             int           // refused commands of a session, refused recipients apart; beyond, 421
-	RefusedRecipients  int           // of a session; beyond, 421 (address harvesting)
+	RefusedRecipients  int           // of a session: unknown or foreign, less those accepted; beyond, 421
 	Commands           int           // of a session since the last accepted message; beyond, 421
 	Idle               time.Duration // for a command to arrive whole, and for the next octets of a message
 	Write              time.Duration // for a reply to be taken

@@ -206,39 +206,7 @@ func (w *wire) refuse(code int, e reply.Enhanced, format string, args ...any) re
 func (w *wire) over(code int, over rate.Over) reply.Reply {
 	what := "Too many " + over.Kind + " from " + over.Name()
 	if over.Kind == rate.Banned || over.Kind == rate.Refused {
-		what = "Too many refused recipients from " + over.Name()
+		what = "Too many recipients that don't exist from " + over.Name()
 	}
-	return w.refuse(code, reply.Enhanced{4, 7, 1}, "%s, come back in %s", what, max(over.Again, time.Second).Round(time.Second)).With(over)
-}
-
-// Harvesters are slowed down before they are banned: from the tarpitFrom-th recipient of a session that isn't there on, each
-// reply waits.
-const (
-	tarpitFrom = 10
-	tarpitTime = time.Second
-)
-
-// harvest counts a refused recipient against the client, as long as it is the address that is wrong and not something of ours.
-func (w *wire) harvest(r reply.Reply) {
-	if !r.Permanent() && (!r.Transient() || r.Enhanced[1] != 1) { // X.1.X: addresses (RFC 3463)
-		return
-	}
-	w.refused++
-	if over := w.srv.o.Rates.Refused(w.remote.Addr()); !over.IsZero() && w.doom.IsZero() {
-		w.srv.o.Metrics.limited("rate_" + over.Kind)
-		w.doom = w.over(421, over)
-	}
-	if w.refused >= w.limits.RefusedRecipients && w.doom.IsZero() {
-		w.srv.o.Metrics.limited("harvest")
-		w.doom = w.refuse(421, reply.Enhanced{4, 7, 0}, "Too many refused recipients")
-	}
-	if w.refused < tarpitFrom || w.srv.o.Rates.Exempt(w.remote.Addr()) {
-		return
-	}
-	w.flush()
-	select {
-	case <-time.After(tarpitTime):
-	case <-w.ctx.Done():
-	case <-w.srv.stopped:
-	}
+	return w.refuse(code, reply.Enhanced{4, 7, 1}, "%s, come back in %s", what, spool.ExactSpan(max(over.Again, time.Second))).With(over)
 }

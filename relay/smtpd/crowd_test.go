@@ -210,35 +210,6 @@ func TestRates(t *testing.T) {
 	})
 }
 
-// Who asks for people who aren't there is slowed down, then sent away, and stays away; who knows the address of one that is wrong isn't.
-func TestHarvest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		limits := rate.Limits{Refused: rate.Pair{Address: 15}, Ban: 10 * time.Minute}
-		s := testServer(t, Options{Handler: &scripted{}, Rates: rate.New(limits, nil)})
-		begun := time.Now()
-		p := connect(t, s, "198.51.100.1:1")
-		p.say("EHLO c.example\r\nMAIL FROM:<a@c.example>\r\n" + strings.Repeat("RCPT TO:<nouser@example.test>\r\n", 20))
-		took, last := p.over(begun)
-		within(t, "sent away", took, 7*time.Second, 7*time.Second) // from the tenth on a second each
-		if !strings.HasPrefix(last, "421 4.7.1 Too many refused recipients from 198.51.100.1, come back in 10m0s (") {
-			t.Errorf("%q", last)
-		}
-		for range 2 {
-			p = connect(t, s, "198.51.100.1:2")
-			if all := <-p.heard; !strings.HasPrefix(all, "421 4.7.1 Too many refused recipients from 198.51.100.1, come back in 9m59s (") {
-				t.Errorf("%q", all)
-			}
-		}
-		time.Sleep(10 * time.Minute)
-		p = connect(t, s, "198.51.100.1:3")
-		p.say("QUIT\r\n")
-		if all := <-p.heard; !strings.HasPrefix(all, "220 ") {
-			t.Errorf("%q", all)
-		}
-		s.wg.Wait()
-	})
-}
-
 // One private address from which everybody comes is seen, and isn't limited as if it were one client.
 func TestHidden(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

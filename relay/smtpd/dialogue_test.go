@@ -358,13 +358,13 @@ type scene struct {
 func (s *scene) Rcpt(_ context.Context, r Rcpt) reply.Reply {
 	s.h.note("rcpt <%s> raw=<%s> notify=%s orcpt=%s", r.Addr, r.Raw, r.Notify, r.ORcpt)
 	if r.Addr.Domain != "example.test" && r.Addr.Domain != "xn--mnchen-3ya.example" {
-		return reply.New(550, reply.Enhanced{5, 7, 1}, "Relaying denied")
+		return reply.New(550, reply.Enhanced{5, 7, 1}, "Relaying denied").With(ErrForeign)
 	}
 	if v, ok := verdicts[r.Addr.Local+"@data"]; ok {
 		s.reply = v
 	}
 	s.panic = r.Addr.Local == "panic"
-	return verdicts[r.Addr.Local+"@rcpt"]
+	return verdicts[strings.TrimRight(r.Addr.Local, "0123456789")+"@rcpt"]
 }
 
 func (s *scene) Expect() { s.h.note("expect") }

@@ -87,6 +87,7 @@ func (s *session) Rcpt(to string, opts *smtp.RcptOptions) error {
 	r := s.rcpt(t)
 	if !r.Refuses() {
 		t.rcpts++
+		w.hit()
 		w.accept(r, reply.New(250, reply.Enhanced{2, 1, 5}, "Recipient ok"))
 		return nil
 	}
@@ -105,7 +106,7 @@ func (s *session) rcpt(t *txn) reply.Reply {
 	case !c.addr.ASCII() && !t.mail.Params.SMTPUTF8:
 		return needsUTF8
 	case c.addr.Routed(): // nothing that another server may take for a route is ours
-		return reply.New(550, reply.Enhanced{5, 7, 1}, "Addresses with a route in them are not relayed")
+		return reply.New(550, reply.Enhanced{5, 7, 1}, "Addresses with a route in them are not relayed").With(ErrForeign)
 	}
 	return proper(t.tx.Rcpt(s.w.ctx, Rcpt{
 		Addr: c.addr, Raw: c.path, Notify: c.param("NOTIFY"), ORcpt: c.param("ORCPT"),

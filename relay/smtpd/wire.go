@@ -60,7 +60,7 @@ type wire struct {
 	waited   time.Duration // for them
 	begun    time.Time     // when the wait for the first command began; zero once it is here
 	errors   int           // refused commands
-	refused  int           // refused recipients
+	missed   int           // recipients that aren't there, less those that are
 	commands int           // since the last accepted message
 	doom     reply.Reply   // is sent at the next command, and then the connection is closed
 	last     bool          // close after the reply under way

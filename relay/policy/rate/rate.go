@@ -2,8 +2,8 @@
 //
 // Each thing is counted twice: for the address (an IPv4 address, an IPv6 /64, which is one host's as a rule) and for the network
 // around it (/24, /48), which may do some times more. A count is a bucket that leaks evenly (GCRA): as much as is allowed in
-// the period may come at once, then it goes on at that rate. Whoever is refused too many recipients in an hour is
-// harvesting addresses, and is banned for some minutes.
+// the period may come at once, then it goes on at that rate. Whoever asks for too many people who aren't there is
+// harvesting addresses, and is banned for some minutes; harvest.go says how that is told from a large sender.
 //
 // Private and loopback addresses, and those of named networks, aren't counted: no stranger has one, unless something
 // hides the strangers behind it, and then all of them would be counted as one.
@@ -14,12 +14,13 @@ package rate
 
 import (
 	"fmt"
+	"hash/maphash"
 	"net/netip"
 	"sync"
 	"time"
 )
 
-// maxCounted is how many addresses and networks are counted at a time; each takes about 150 octets.
+// maxCounted is how many addresses and networks are counted at a time; each takes about 200 octets.
 const maxCounted = 200_000
 
 // Pair is a limit of an address and of a network.
@@ -29,7 +30,7 @@ type Pair struct{ Address, Network int } // 0: none
 type Limits struct {
 	Connections Pair          // a minute
 	Messages    Pair          // a minute: transactions begun
-	Refused     Pair          // an hour: recipients refused, as long as it is the address that is wrong
+	Refused     Pair          // an hour: unknown recipients, each once, less those that were accepted
 	Ban         time.Duration // for who has too many recipients refused
 	Exempt      []netip.Prefix
 }
@@ -75,26 +76,30 @@ func (o Over) Name() string {
 func (o Over) Error() string {
 	switch o.Kind {
 	case Banned:
-		return fmt.Sprintf("%s is banned for %s: too many of its recipients were refused", o.Name(), o.Again.Round(time.Second))
+		return fmt.Sprintf("%s is banned for %s: it asked for too many recipients that don't exist", o.Name(), spool.ExactSpan(o.Again))
 	case Refused:
-		return fmt.Sprintf("%s has had more than %d recipients refused in an hour", o.Name(), o.Limit)
+		return fmt.Sprintf("%s asked for more than %d recipients in an hour that don't exist", o.Name(), o.Limit)
 	}
 	return fmt.Sprintf("%s has more than %d %s a minute", o.Name(), o.Limit, o.Kind)
 }
 
 // Table counts. Safe for concurrent use; a nil Table allows everything.
 type Table struct {
-	now func() time.Time
+	now  func() time.Time
+	seed maphash.Seed
 
 	mu     sync.Mutex
 	limits Limits
 	counts map[netip.Prefix]*count
-	max    int
+	max    int  // of counts
+	asked  seen // unknown recipients, of a network
+	taken  seen // accepted ones, of an address
 }
 
 // count is what one address or network has done: for each kind the time at which its bucket is empty again.
 type count struct {
 	connections, messages, refused time.Time
+	share                          time.Time // of an address in what is refused to its network
 	banned                         time.Time
 }
 
@@ -103,7 +108,10 @@ func New(l Limits, now func() time.Time) *Table {
 	if now == nil {
 		now = time.Now
 	}
-	return &Table{now: now, limits: l, counts: map[netip.Prefix]*count{}, max: maxCounted}
+	return &Table{
+		now: now, seed: maphash.MakeSeed(), limits: l, counts: map[netip.Prefix]*count{}, max: maxCounted,
+		asked: seen{keep: askedFor, renew: true, max: maxSeen}, taken: seen{keep: takenFor, max: maxSeen},
+	}
 }
 
 // SetLimits changes the limits. What was counted stays.
@@ -148,26 +156,16 @@ func (t *Table) named(a netip.Addr) bool {
 
 // Connect counts a connection. One that is over isn't counted: who comes at ten times the rate gets in at the rate.
 func (t *Table) Connect(a netip.Addr) Over {
-	return t.count(a, Connections, time.Minute, func(l *Limits) Pair { return l.Connections }, func(c *count) *time.Time { return &c.connections })
+	return t.count(a, Connections, func(l *Limits) Pair { return l.Connections }, func(c *count) *time.Time { return &c.connections })
 }
 
 // Message counts a transaction.
 func (t *Table) Message(a netip.Addr) Over {
-	return t.count(a, Messages, time.Minute, func(l *Limits) Pair { return l.Messages }, func(c *count) *time.Time { return &c.messages })
+	return t.count(a, Messages, func(l *Limits) Pair { return l.Messages }, func(c *count) *time.Time { return &c.messages })
 }
 
-// Refused counts a refused recipient. Who is over is banned from now on.
-func (t *Table) Refused(a netip.Addr) Over {
-	return t.count(a, Refused, time.Hour, func(l *Limits) Pair { return l.Refused }, func(c *count) *time.Time { return &c.refused })
-}
-
-// Banned reports that a client is banned.
-func (t *Table) Banned(a netip.Addr) Over {
-	return t.count(a, Banned, 0, func(*Limits) Pair { return Pair{} }, nil)
-}
-
-// count looks whether a client is banned, and then counts what it does once.
-func (t *Table) count(a netip.Addr, kind string, period time.Duration, limit func(*Limits) Pair, bucket func(*count) *time.Time) Over {
+// count looks whether a client is banned, and then counts what it does once in a minute.
+func (t *Table) count(a netip.Addr, kind string, limit func(*Limits) Pair, bucket func(*count) *time.Time) Over {
 	a = a.Unmap().WithZone("")
 	if t == nil {
 		return Over{}
@@ -177,15 +175,9 @@ func (t *Table) count(a netip.Addr, kind string, period time.Duration, limit fun
 	if t.exempt(a) {
 		return Over{}
 	}
-	now := t.now()
-	who := [2]netip.Prefix{Address(a), Network(a)}
-	for _, p := range who {
-		if c := t.counts[p]; c != nil && now.Before(c.banned) {
-			return Over{Kind: Banned, Who: p, Again: c.banned.Sub(now)}
-		}
-	}
-	if bucket == nil {
-		return Over{}
+	now, who := t.now(), both(a)
+	if over := t.banned(who, now); !over.IsZero() {
+		return over
 	}
 	pair := limit(&t.limits)
 	limits := [2]int{pair.Address, pair.Network}
@@ -194,23 +186,38 @@ func (t *Table) count(a netip.Addr, kind string, period time.Duration, limit fun
 		if limits[i] <= 0 {
 			continue
 		}
-		step := period / time.Duration(limits[i])
-		at := now
-		if c := t.counts[p]; c != nil && bucket(c).After(now) {
+		var at time.Time
+		if c := t.counts[p]; c != nil {
 			at = *bucket(c)
 		}
-		if over := at.Add(step).Sub(now) - period; over > 0 {
-			if kind == Refused && t.limits.Ban > 0 {
-				t.get(p, now).banned = now.Add(t.limits.Ban)
-				over = t.limits.Ban
-			}
+		var over time.Duration
+		if next[i], over = one(at, now, time.Minute, limits[i]); over > 0 {
 			return Over{Kind: kind, Who: p, Limit: limits[i], Again: over}
 		}
-		next[i] = at.Add(step)
 	}
 	for i, p := range who {
 		if limits[i] > 0 {
 			*bucket(t.get(p, now)) = next[i]
+		}
+	}
+	return Over{}
+}
+
+// one puts one more into a bucket that is empty at a time and takes as many as limit says in a period. It is empty at next then;
+// over says for how long it hasn't had room for it yet.
+func one(empty, now time.Time, period time.Duration, limit int) (next time.Time, over time.Duration) {
+	if empty.Before(now) {
+		empty = now
+	}
+	next = empty.Add(period / time.Duration(limit))
+	return next, next.Sub(now) - period
+}
+
+// banned says whether a client is banned. The caller holds mu.
+func (t *Table) banned(who [2]netip.Prefix, now time.Time) Over {
+	for _, p := range who {
+		if c := t.counts[p]; c != nil && now.Before(c.banned) {
+			return Over{Kind: Banned, Who: p, Again: c.banned.Sub(now)}
 		}
 	}
 	return Over{}
@@ -233,7 +240,7 @@ func (t *Table) get(p netip.Prefix, now time.Time) *count {
 // Bans go last, and only when nothing else is left.
 func (t *Table) sweep(now time.Time) {
 	for p, c := range t.counts {
-		if !c.connections.After(now) && !c.messages.After(now) && !c.refused.After(now) && !c.banned.After(now) {
+		if !c.connections.After(now) && !c.messages.After(now) && !c.refused.After(now) && !c.share.After(now) && !c.banned.After(now) {
 			delete(t.counts, p)
 		}
 	}
@@ -255,6 +262,9 @@ func Address(a netip.Addr) netip.Prefix { return prefix(a, 32, 64) }
 
 // Network is what counts as the network of an address.
 func Network(a netip.Addr) netip.Prefix { return prefix(a, 24, 48) }
+
+// both are the address and the network of a client, in this order.
+func both(a netip.Addr) [2]netip.Prefix { return [2]netip.Prefix{Address(a), Network(a)} }
 
 func prefix(a netip.Addr, four, six int) netip.Prefix {
 	a = a.Unmap().WithZone("")
