@@ -208,5 +208,5 @@ func (w *wire) over(code int, over rate.Over) reply.Reply {
 	if over.Kind == rate.Banned || over.Kind == rate.Refused {
 		what = "Too many recipients that don't exist from " + over.Name()
 	}
-	return w.refuse(code, reply.Enhanced{4, 7, 1}, "%s, come back in %s", what, spool.ExactSpan(max(over.Again, time.Second))).With(over)
+	return w.refuse(code, reply.Enhanced{4, 7, 1}, "%s, come back in %s", what, max(over.Again, time.Second).Round(time.Second)).With(over)
 }

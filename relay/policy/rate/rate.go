@@ -76,7 +76,7 @@ func (o Over) Name() string {
 func (o Over) Error() string {
 	switch o.Kind {
 	case Banned:
-		return fmt.Sprintf("%s is banned for %s: it asked for too many recipients that don't exist", o.Name(), spool.ExactSpan(o.Again))
+		return fmt.Sprintf("%s is banned for %s: it asked for too many recipients that don't exist", o.Name(), o.Again.Round(time.Second))
 	case Refused:
 		return fmt.Sprintf("%s asked for more than %d recipients in an hour that don't exist", o.Name(), o.Limit)
 	}
