@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"restante/dns/dnstest"
 )
 
@@ -379,6 +381,36 @@ func TestLargeAnswersAreNotKept(t *testing.T) {
 		if got := s.Asked(c.name); got != c.asks {
 			t.Errorf("%s: asked %d times", c.name, got)
 		}
+	}
+}
+
+// TestCacheIsBoundedInOctets: many answers, each just small enough to be kept, don't add up to more than is set aside for them.
+func TestCacheIsBoundedInOctets(t *testing.T) {
+	r := resolver(t, Options{Servers: []string{"192.0.2.53"}, CacheSize: 20_000})
+	txt := slices.Repeat([]string{strings.Repeat("x", 250)}, 16)
+	for i := range maxOctets / 4000 * 5 / 4 {
+		name := fmt.Sprintf("n%d.test", i%5000)
+		r.keep(key{name, dns.TypeTXT}, &answer{records: []dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: name + "."}, Txt: txt[:16-i%3]}}})
+	}
+	sum := 0
+	for _, el := range r.entries {
+		sum += el.Value.(*entry).size()
+	}
+	if sum != r.octets || sum > maxOctets || sum < maxOctets*9/10 || len(r.entries) != r.used.Len() {
+		t.Errorf("%d octets in %d entries, counted as %d", sum, len(r.entries), r.octets)
+	}
+}
+
+// TestCutAnswer: an answer that is cut over TCP too isn't taken for a whole one.
+func TestCutAnswer(t *testing.T) {
+	s := dnstest.New(t, zone)
+	r := resolver(t, Options{Servers: []string{"192.0.2.53"}, Exchange: func(ctx context.Context, q *dns.Msg, server string) (*dns.Msg, error) {
+		a, err := s.Exchange(ctx, q, server)
+		a.Truncated = true
+		return a, err
+	}})
+	if mx, err := r.LookupMX(t.Context(), "example.test"); describe(err) != "temporary" {
+		t.Error(mx, err)
 	}
 }
 

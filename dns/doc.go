@@ -7,6 +7,9 @@
 //   - Answers outlive failures (RFC 8767): when the resolvers fail or are slow, the last answer is given on for
 //     up to two weeks, while the query goes on. [Resolver.Lasting] goes further: there a name that is denied outright keeps its
 //     last addresses too, since a primary's address must outlive its DNS.
+//   - A server that answers nothing isn't waited for again and again ([Health]): after three questions without an answer it is asked what any
+//     server can answer, and is left alone if that has none either, until it has. While all are silent, questions fail at once ([ErrSilent]).
+//     Each second a question has them looked at first, and waits 30 ms for that.
 //   - Errors are *net.DNSError: IsNotFound for a name or record that doesn't exist (errors.Is tells [ErrNoDomain] from
 //     [ErrNoRecord]), IsTemporary for SERVFAIL and its like, IsTimeout with IsTemporary for silence.
 //   - It doesn't verify signatures (DNSSEC) but believes a resolver that does, if nobody can stand between the two: see Options.TrustAD.
@@ -28,6 +31,12 @@ var (
 	ErrNoRecord = errors.New("no such record") // the name may exist, this type of record doesn't
 )
 
+// Reasons inside a *net.DNSError with IsTemporary: they are about us, and tell nothing of the name.
+var (
+	ErrSilent = errors.New("no resolver answers")                 // all of them are left alone, see Health
+	ErrBusy   = errors.New("too many questions wait for answers") // maxAsking
+)
+
 // Defaults of Options.
 const (
 	DefaultTimeout   = 2 * time.Second
@@ -44,6 +53,8 @@ const (
 	failureHold = time.Second             // RFC 9520 3.2: without one
 	maxRecords  = 200                     // of one answer that are looked at
 	maxKept     = 4 << 10                 // octets of the records of an answer that is kept: strangers' zones answer what they like
+	maxOctets   = 16 << 20                // of the records of all answers that are kept
+	maxAsking   = 2000                    // questions on the wire, each with a socket; what is asked beyond fails at once
 	ednsSize    = 1232                    // octets: fits any path without fragments
 )
 
@@ -54,6 +65,8 @@ type Options struct {
 	Timeout   time.Duration // for one server's answer
 	CacheSize int           // names and types kept
 	Fresh     bool          // no answer is given on past its time, not even when the resolvers fail
+	Stale     time.Duration // how long answers are given on otherwise; 0: two weeks
+	Health    *Health       // shared with other resolvers of the same servers; nil: its own
 	TrustAD   bool          // believe any server that says an answer was verified (DNSSEC); otherwise those on this machine, and all where resolv.conf says trust-ad
 	Log       *slog.Logger
 	Exchange  Exchange // how a server is asked; default: UDP and TCP

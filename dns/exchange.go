@@ -83,7 +83,7 @@ func (r *Resolver) query(ctx context.Context, name string, qtype uint16) (a *dns
 	}
 	var last *net.DNSError
 	for range attempts {
-		for _, s := range servers {
+		for _, s := range r.usable(servers) {
 			a, err := r.askOne(ctx, name, qtype, s)
 			if err == nil {
 				return a, a.AuthenticatedData && r.trusts(s), nil
@@ -96,19 +96,70 @@ func (r *Resolver) query(ctx context.Context, name string, qtype uint16) (a *dns
 			}
 		}
 	}
+	if last == nil {
+		last = &net.DNSError{UnwrapErr: ErrSilent, Err: ErrSilent.Error(), Name: name, IsTimeout: true, IsTemporary: true}
+	}
 	return nil, false, last
 }
 
-func (r *Resolver) askOne(ctx context.Context, name string, qtype uint16, server string) (*dns.Msg, *net.DNSError) {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.o.Timeout, DefaultTimeout))
+// usable returns the servers to ask, best first; none when all are dead. Those that may be back are looked at meanwhile.
+func (r *Resolver) usable(servers []string) []string {
+	for waited := false; ; waited = true {
+		usable, due, wait, changed := r.health.plan(servers, time.Now())
+		for _, s := range due {
+			go r.probe(s)
+			wait = probeWait
+		}
+		if len(usable) > 0 || wait == 0 || waited {
+			return usable
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-changed:
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// probe asks a server the known question.
+func (r *Resolver) probe(server string) {
+	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
 	defer cancel()
+	_, err := r.ask(ctx, new(dns.Msg).SetQuestion(".", dns.TypeSOA), server)
+	before, after := r.health.probed(server, err == nil)
+	if after.dead && !before.dead {
+		r.log.Warn("a resolver doesn't answer, and isn't asked until it does; is it up, and may it be reached from here?", "server", server, "since", after.since, "error", err)
+	}
+	if !after.dead {
+		r.back(server, before)
+	}
+}
+
+// back tells that a server answers, if it was dead.
+func (r *Resolver) back(server string, before silence) {
+	if before.dead {
+		r.log.Info("a resolver answers again", "server", server, "silent_since", before.since)
+	}
+}
+
+// askOne asks one server. How it does is noted.
+func (r *Resolver) askOne(ctx context.Context, name string, qtype uint16, server string) (*dns.Msg, *net.DNSError) {
+	limited, cancel := context.WithTimeout(ctx, r.health.patience(server, cmp.Or(r.o.Timeout, DefaultTimeout)))
+	defer cancel()
+	asked := time.Now()
 	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype)
 	q.SetEdns0(ednsSize, false)
 	q.AuthenticatedData = r.trusts(server) // RFC 6840 5.7: asks for the bit, without the signatures
-	a, err := r.ask(ctx, q, server)
+	a, err := r.ask(limited, q, server)
 	if err == nil && (a.Rcode == dns.RcodeFormatError || a.Rcode == dns.RcodeNotImplemented || a.Rcode == dns.RcodeBadVers) {
 		q.Extra, q.Id, q.AuthenticatedData = nil, dns.Id(), false // it may not know EDNS (RFC 6891 7)
-		a, err = r.ask(ctx, q, server)
+		a, err = r.ask(limited, q, server)
+	}
+	if err == nil {
+		r.back(server, r.health.heard(server))
+	} else if ctx.Err() == nil { // else it is the caller who didn't wait
+		r.health.missed(server, asked)
 	}
 	var ne net.Error
 	switch {
@@ -118,6 +169,8 @@ func (r *Resolver) askOne(ctx context.Context, name string, qtype uint16, server
 		return nil, &net.DNSError{UnwrapErr: err, Err: err.Error(), Name: name, Server: server, IsTemporary: true}
 	case a.Rcode != dns.RcodeSuccess && a.Rcode != dns.RcodeNameError:
 		return nil, &net.DNSError{Err: fmt.Sprintf("the resolver answered %s", dns.RcodeToString[a.Rcode]), Name: name, Server: server, IsTemporary: true}
+	case a.Truncated: // over TCP too: what is missing might be what counts
+		return nil, &net.DNSError{Err: "the resolver cut its answer", Name: name, Server: server, IsTemporary: true}
 	}
 	return a, nil
 }
@@ -246,12 +299,23 @@ func (r *Resolver) candidates(name string) []string {
 	return s.conf.NameList(name)
 }
 
-// Up reports that a resolver answers, whatever the cache holds; a machine that has none to ask counts as up, since nothing
-// can be told from its silence.
+// Up reports that a resolver answers for good, whatever the cache holds; a machine that has none to ask counts as up, since nothing
+// can be told from its silence. All are asked, those too that are left alone.
 func (r *Resolver) Up(ctx context.Context) bool {
-	if len(r.servers()) == 0 {
-		return true
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	servers := r.servers()
+	answers := make(chan bool, len(servers))
+	for _, s := range servers {
+		go func() {
+			_, err := r.askOne(ctx, ".", dns.TypeSOA, s)
+			answers <- err == nil
+		}()
 	}
-	_, _, err := r.query(ctx, ".", dns.TypeNS)
-	return err == nil
+	for range servers {
+		if <-answers {
+			return true
+		}
+	}
+	return len(servers) == 0
 }

@@ -21,11 +21,14 @@ type Resolver struct {
 	ask    Exchange
 	log    *slog.Logger
 	system system
+	health *Health
 
 	mu      sync.Mutex
 	entries map[key]*list.Element // of *entry
 	used    *list.List            // most recently used first
-	flights map[key]*flight
+	octets  int                   // of all entries
+	flights map[key]*flight       // and those that failed of late
+	asking  int                   // flights that are under way
 }
 
 type key struct {
@@ -59,12 +62,15 @@ type flight struct {
 
 // New returns a resolver. It fails on servers that aren't addresses.
 func New(o Options) (*Resolver, error) {
-	r := &Resolver{o: o, ask: o.Exchange, log: o.Log, entries: map[key]*list.Element{}, used: list.New(), flights: map[key]*flight{}}
+	r := &Resolver{o: o, ask: o.Exchange, log: o.Log, health: o.Health, entries: map[key]*list.Element{}, used: list.New(), flights: map[key]*flight{}}
 	if r.ask == nil {
 		r.ask = exchange
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
+	}
+	if r.health == nil {
+		r.health = new(Health)
 	}
 	r.system.confFile, r.system.hostsFile = "/etc/resolv.conf", o.HostsFile
 	if r.system.hostsFile == "" && len(o.Servers) == 0 {
@@ -162,7 +168,11 @@ func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16, lastin
 		return f.answer.result(name, stale, lasting)
 	}
 	if stale != nil {
-		r.log.Warn("the resolvers fail, going on with the last answer", "name", name, "type", dns.TypeToString[qtype], "error", f.err)
+		level := slog.LevelWarn
+		if errors.Is(f.err, ErrSilent) { // which was told when it began
+			level = slog.LevelDebug
+		}
+		r.log.Log(ctx, level, "the resolvers fail, going on with the last answer", "name", name, "type", dns.TypeToString[qtype], "error", f.err)
 		return stale.result(name, nil, false)
 	}
 	return answer{}, f.err
@@ -194,7 +204,7 @@ func (r *Resolver) stale(e *entry, now time.Time, lasting bool) *answer {
 	if lasting && e.good != nil {
 		a = e.good
 	}
-	if errors.Is(a.err, ErrNoDomain) && e.key.qtype != dns.TypeTLSA || now.After(a.expires.Add(maxStale)) {
+	if errors.Is(a.err, ErrNoDomain) && e.key.qtype != dns.TypeTLSA || now.After(a.expires.Add(cmp.Or(r.o.Stale, maxStale))) {
 		return nil
 	}
 	return a
@@ -216,17 +226,27 @@ func (r *Resolver) fly(k key) *flight {
 		return f
 	}
 	f := &flight{done: make(chan struct{})}
+	if r.asking >= maxAsking {
+		f.err = &net.DNSError{UnwrapErr: ErrBusy, Err: ErrBusy.Error(), Name: k.name, IsTemporary: true}
+		close(f.done)
+		return f
+	}
 	r.flights[k] = f
+	r.asking++
 	// Not the caller's context: others may wait for the same answer. query is bounded by attempts and timeouts.
 	go func() {
 		msg, secure, err := r.query(context.Background(), k.name, k.qtype)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		delete(r.flights, k)
-		if err != nil {
+		r.asking--
+		switch {
+		case errors.Is(err, ErrSilent):
+			f.err = err // nobody was asked, nor is anybody if it is asked for again
+		case err != nil:
 			f.err = err
 			r.failed(k, f)
-		} else {
+		default:
 			f.answer = r.read(k, msg, secure)
 			if f.answer.size() <= maxKept {
 				r.keep(k, f.answer)
@@ -262,21 +282,34 @@ func (a *answer) size() (n int) {
 	return n
 }
 
-// keep puts an answer into the cache and the least used one out, if it is full.
+// keep puts an answer into the cache and the least used ones out, if it is full.
 func (r *Resolver) keep(k key, a *answer) {
 	e := r.get(k)
 	if e == nil {
 		e = &entry{key: k}
 		r.entries[k] = r.used.PushFront(e)
-		if r.used.Len() > cmp.Or(r.o.CacheSize, DefaultCacheSize) {
-			old := r.used.Remove(r.used.Back()).(*entry)
-			delete(r.entries, old.key)
-		}
 	}
+	r.octets -= e.size()
 	e.last, e.hold = a, time.Time{}
 	if a.err == nil {
 		e.good = a
 	}
+	r.octets += e.size()
+	for r.used.Len() > cmp.Or(r.o.CacheSize, DefaultCacheSize) || r.octets > maxOctets {
+		old := r.used.Remove(r.used.Back()).(*entry)
+		r.octets -= old.size()
+		delete(r.entries, old.key)
+	}
+}
+
+// size is that of its answers, in octets on the wire.
+func (e *entry) size() (n int) {
+	for i, a := range []*answer{e.last, e.good} {
+		if a != nil && (i == 0 || a != e.last) {
+			n += a.size()
+		}
+	}
+	return n
 }
 
 // read takes the records asked for out of an answer, following its aliases (RFC 1034 3.6.2), and finds out how long they hold.
