@@ -11,6 +11,9 @@ const (
 	maxNameShown = 200 // octets of a person's name
 	maxAddr      = 320 // octets of an address (RFC 5321 4.5.3.1: 64 and 255)
 	maxNesting   = 20  // levels of comments
+	// maxDomain is the greatest length in octets of a domain that is brought to its ASCII form, which takes time that grows with
+	// the square of it. The longest there is has 253 characters of 4 octets.
+	maxDomain = 1020
 )
 
 // parseAddresses reads an address list (RFC 5322 3.4) of any quality: what lies between commas, or semicolons as
@@ -241,6 +244,9 @@ func cleanAddr(s string) string {
 			}
 			return r
 		}, s)
+	}
+	if len(s) > maxAddr+maxDomain {
+		return ""
 	}
 	local, domain = keep(local, strings.HasPrefix(local, `"`)), strings.ToLower(keep(domain, false))
 	if ascii, err := idna.Punycode.ToASCII(domain); err == nil {

@@ -103,6 +103,11 @@ func bombs() map[string]pattern {
 		}
 		return b.String() + inner
 	}
+	var letters strings.Builder // a domain of which is slow to bring to its ASCII form
+	for r := '\u4e00'; r < '\u9e00'; r++ {
+		letters.WriteRune(r)
+	}
+	domain := strings.Repeat(letters.String(), 4)
 	rfc822 := strings.Repeat("Content-Type: message/rfc822\r\n\r\n", 100_000)
 	guess := strings.Repeat("Content-Type: multipart/mixed; boundary=x\r\n\r\n--y\r\n", 20_000)
 	html := "Content-Type: text/html\r\n\r\n"
@@ -119,6 +124,8 @@ func bombs() map[string]pattern {
 		"guesses":          {guess, "--z\r\nContent-Type: text/plain\r\n\r\n", 8 << 20},
 		"encoded words":    {"Subject: ", "=?utf-8?q?", 250 << 10},
 		"addresses":        {"To: ", "<<a@b>,(((((\"", 250 << 10},
+		"endless domain":   {"From: <a@" + domain + ".test>\r\nTo: <b@" + domain + ".test>\r\n\r\n", "x\r\n", 1 << 20},
+		"links to such":    {html + "<p>", "<a href='http://" + letters.String()[:6000] + ".test/'>" + letters.String()[:3000] + ".test</a> ", 4 << 20},
 		"open tags":        {html, "<div>", 4 << 20},
 		"format tags":      {html, "<b><i><a href=x><font color=red>", 4 << 20},
 		"table tags":       {html, "<table><tr><td>x<b>", 4 << 20},

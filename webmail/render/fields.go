@@ -185,6 +185,9 @@ func asciiHost(host string) (string, bool) {
 		return host, true
 	}
 	name, port, hasPort := strings.Cut(host, ":")
+	if len(name) > maxDomain {
+		return "", false
+	}
 	name, err := idna.New(idna.MapForLookup()).ToASCII(name)
 	if hasPort {
 		name += ":" + port

@@ -102,6 +102,9 @@ func linkHint(text, link string) string {
 	named := hostPattern.FindAllString(strings.ToLower(text), 20)
 	for _, n := range named {
 		n = strings.NewReplacer("。", ".", "．", ".", "｡", ".", "․", ".").Replace(n)
+		if len(n) > maxDomain {
+			continue
+		}
 		if ascii, err := idna.Punycode.ToASCII(n); err == nil {
 			n = ascii
 		}
