@@ -7,7 +7,8 @@
 // A list that doesn't work never refuses anybody. Silence, SERVFAIL and answers in 127.255.255.0/24 ("you ask too much",
 // "you ask by an open resolver") count as nothing and are a [Fault]; a list is in use only after its test has passed: it must
 // list 127.0.0.2 and must not list 127.0.0.1 (RFC 5782 5), is tested again each hour, and each minute while it has a
-// fault. An IPv6 client is asked for only where ::FFFF:7F00:2 is listed and ::FFFF:7F00:1 isn't.
+// fault; a silent one after 2 s, 4 s and so on up to that minute. While no resolver answers at all it isn't the list's fault, and
+// each is in use again 2 s after one does. An IPv6 client is asked for only where ::FFFF:7F00:2 is listed and ::FFFF:7F00:1 isn't.
 //
 // A look is begun when the client connects ([Set.Begin]) and its result is kept for a minute, so that who asks at MAIL rarely waits.
 package dnsbl
@@ -22,6 +23,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,6 +32,7 @@ const (
 	lookTime    = 3 * time.Second        // for all lists together; who hasn't answered counts as failed
 	textTime    = 500 * time.Millisecond // for the reason, which only a refusal wants
 	keepFor     = time.Minute            // how long a result is used again
+	keepUnknown = time.Second            // the same where a list gave none
 	keepAtMost  = 20_000                 // results; about 300 octets each
 	lookAtMost  = 500                    // looks at a time; beyond, clients count as not listed
 	maxText     = 200                    // octets of a list's reason
@@ -127,7 +130,7 @@ type Set struct {
 type look struct {
 	done   chan struct{}
 	result Result
-	made   time.Time
+	until  time.Time // it is used again; the Set's mu guards it
 }
 
 // New returns a set. Its lists count nothing until Run, or Test, has tested them.
@@ -163,10 +166,7 @@ func (s *Set) SetConfig(lists []List, threshold int) error {
 	s.lists, s.threshold = next, cmp.Or(threshold, DefaultThreshold)
 	s.kept, s.order = map[netip.Addr]*look{}, nil
 	s.o.Metrics.reset(next)
-	select {
-	case s.changed <- struct{}{}:
-	default:
-	}
+	s.wake()
 	return nil
 }
 
@@ -197,7 +197,7 @@ func (s *Set) begin(addr netip.Addr) *look {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l := s.kept[addr]; l != nil && now.Sub(l.made) < keepFor {
+	if l := s.kept[addr]; l != nil && now.Before(l.until) {
 		return l
 	}
 	ask := slices.DeleteFunc(slices.Clone(s.lists), func(st *state) bool { return !st.inUse(addr) })
@@ -208,7 +208,7 @@ func (s *Set) begin(addr netip.Addr) *look {
 		s.o.Metrics.looked("", "skipped")
 		return nil
 	}
-	l := &look{done: make(chan struct{}), made: now}
+	l := &look{done: make(chan struct{}), until: now.Add(keepFor)}
 	s.keep(addr, l, now)
 	s.flying++
 	go s.fly(l, addr, ask, s.threshold)
@@ -219,7 +219,7 @@ func (s *Set) begin(addr netip.Addr) *look {
 func (s *Set) keep(addr netip.Addr, l *look, now time.Time) {
 	for len(s.order) > 0 {
 		oldest := s.kept[s.order[0]]
-		if oldest != nil && now.Sub(oldest.made) < keepFor && len(s.order) < keepAtMost {
+		if oldest != nil && now.Before(oldest.until) && len(s.order) < keepAtMost {
 			break
 		}
 		delete(s.kept, s.order[0])
@@ -239,9 +239,15 @@ func (s *Set) fly(l *look, addr netip.Addr, ask []*state, threshold int) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
 	defer cancel()
 	codes := make([]netip.Addr, len(ask)) // invalid: not listed
+	var unknown atomic.Bool
 	var wg sync.WaitGroup
 	for i, st := range ask {
-		wg.Go(func() { codes[i] = s.ask(ctx, st, addr) })
+		wg.Go(func() {
+			var ok bool
+			if codes[i], ok = s.ask(ctx, st, addr); !ok {
+				unknown.Store(true)
+			}
+		})
 	}
 	wg.Wait()
 	var r Result
@@ -259,29 +265,32 @@ func (s *Set) fly(l *look, addr netip.Addr, ask []*state, threshold int) {
 	}
 	s.mu.Lock()
 	s.flying--
+	if unknown.Load() {
+		l.until = time.Now().Add(keepUnknown)
+	}
 	s.mu.Unlock()
 	l.result = r
 	close(l.done)
 }
 
-// ask asks one list and returns the code that counts.
-func (s *Set) ask(ctx context.Context, st *state, addr netip.Addr) netip.Addr {
+// ask asks one list and returns the code that counts, and whether the list said anything.
+func (s *Set) ask(ctx context.Context, st *state, addr netip.Addr) (netip.Addr, bool) {
 	name := st.list.name()
 	answers, err := s.o.Resolver.LookupIPv4(ctx, query(addr, st.list.Zone))
 	if err = judge(answers, err); err != nil {
 		s.o.Metrics.looked(name, "failed")
 		s.failed(st, err)
-		return netip.Addr{}
+		return netip.Addr{}, false
 	}
 	s.worked(st)
 	for _, a := range answers {
 		if slices.ContainsFunc(st.list.Codes, func(c Code) bool { return c.Has(a) }) {
 			s.o.Metrics.looked(name, "listed")
-			return a
+			return a, true
 		}
 	}
 	s.o.Metrics.looked(name, "clean")
-	return netip.Addr{}
+	return netip.Addr{}, true
 }
 
 // reasons asks the lists that have a client why. Those that don't say it in time have none.

@@ -211,8 +211,13 @@ func TestListFailsInUse(t *testing.T) {
 			if r := s.Look(ctx, bad); !r.Refuse {
 				t.Fatalf("%+v", r)
 			}
-			time.Sleep(10 * time.Minute) // beyond the TTL
-			server.Fail("", fault)
+			time.Sleep(10 * time.Minute)    // beyond the TTL
+			fail := func(f dnstest.Fault) { // of this list alone, other names have answers
+				for _, n := range []string{"9.2.0.192", "10.2.0.192", "11.2.0.192", "2.0.0.127"} {
+					server.Fail(n+".bl.test", f)
+				}
+			}
+			fail(fault)
 			for i := range failsToRest {
 				if len(s.Faults()) > 0 {
 					t.Fatalf("a fault after %d failures", i)
@@ -230,8 +235,8 @@ func TestListFailsInUse(t *testing.T) {
 			if s.Look(ctx, netip.MustParseAddr("192.0.2.50")); server.Asked("50.2.0.192.bl.test") != asked || time.Since(begun) > 0 {
 				t.Error("asked while it rests")
 			}
-			server.Fail("", dnstest.None)
-			time.Sleep(2 * time.Minute)
+			fail(dnstest.None)
+			time.Sleep(10 * time.Second)
 			if f := s.Faults(); len(f) > 0 {
 				t.Errorf("still %v", f)
 			}
@@ -244,6 +249,53 @@ func TestListFailsInUse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// While no resolver answers nobody waits for the lists, nobody is refused, and no list is blamed; when one is back, the lists count again within
+// seconds, for those who were seen meanwhile too.
+func TestNoResolverAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, server, _ := rig(t, 1, list(t, "bl.test", 1, "127.0.0.2"), list(t, "second.test", 1, "127.0.0.9"))
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		ran := make(chan error, 1)
+		go func() { ran <- s.Run(ctx) }()
+		time.Sleep(10*time.Minute + time.Second)
+		bad := netip.MustParseAddr("192.0.2.9")
+		server.Fail("", dnstest.Silent)
+		begun := time.Now()
+		for i := range 30 {
+			s.Look(ctx, netip.AddrFrom4([4]byte{192, 0, 2, byte(100 + i)}))
+		}
+		if took := time.Since(begun); took > 10*time.Second {
+			t.Error("30 looks took", took)
+		}
+		time.Sleep(2 * time.Hour)
+		begun = time.Now()
+		for i := range 30 {
+			if r := s.Look(ctx, netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})); len(r.Listed) > 0 {
+				t.Errorf("%+v", r)
+			}
+		}
+		if took := time.Since(begun); took > 100*time.Millisecond {
+			t.Error("30 looks took", took)
+		}
+		for _, f := range s.Faults() {
+			if f.Text != errOurs.Error() {
+				t.Errorf("%+v", f)
+			}
+		}
+		server.Fail("", dnstest.None)
+		time.Sleep(2*retrySoon + time.Second)
+		if r := s.Look(ctx, bad); !r.Refuse || r.Score != 2 || len(s.Faults()) > 0 {
+			t.Errorf("%+v, %v", r, s.Faults())
+		}
+		cancel()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute) // timers end
+	})
 }
 
 // A list that begins to answer with 127.255.255.x is left out at once.
@@ -287,7 +339,7 @@ func TestKept(t *testing.T) {
 		s.order = nil // as if it were full of others
 		for i := range keepAtMost {
 			b := netip.AddrFrom4([4]byte{100, 0, byte(i >> 8), byte(i)})
-			s.kept[b], s.order = &look{made: time.Now()}, append(s.order, b)
+			s.kept[b], s.order = &look{until: time.Now().Add(keepFor)}, append(s.order, b)
 		}
 		s.Look(t.Context(), netip.MustParseAddr("192.0.2.1"))
 		if len(s.order) != keepAtMost {

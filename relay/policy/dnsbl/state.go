@@ -11,12 +11,15 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"restante/dns"
 )
 
 // How often lists are tested.
 const (
 	testEvery  = time.Hour
-	retryEvery = time.Minute // while one has a fault
+	retryEvery = time.Minute     // while one has a fault
+	retrySoon  = 2 * time.Second // while one is silent: at first, then twice as long each time; and while no resolver answers
 )
 
 // The entries that each list has to have, and to lack (RFC 5782 5).
@@ -45,7 +48,8 @@ type health struct {
 	ipv6   bool   // it knows IPv6
 	fault  string // what is wrong, "" nothing
 	since  time.Time
-	fails  int // in a row
+	fails  int           // in a row
+	retry  time.Duration // after it the next test, with a fault
 }
 
 // inUse reports that a list is asked about an address. The caller holds mu.
@@ -95,6 +99,7 @@ func (s *Set) Lists() (all, used int) {
 var (
 	errHijacked = errors.New("it answers with an address outside of 127.0.0.0/8, so the zone is dead or the resolver invents answers; take it out of the configuration, or write other [dns] servers")
 	errPositive = errors.New("it lists 127.0.0.1, and so everybody; take it out of the configuration")
+	errOurs     = errors.New("no resolver answers, so that it can't be asked; it is tested again by itself")
 	errEmpty    = errors.New("it doesn't list 127.0.0.2, so it is dead or its zone is misspelt; mend the zone, or take it out of the configuration")
 )
 
@@ -103,6 +108,9 @@ func judge(answers []netip.Addr, err error) error {
 	var e *net.DNSError
 	if errors.As(err, &e) && e.IsNotFound {
 		return nil
+	}
+	if errors.Is(err, dns.ErrSilent) || errors.Is(err, dns.ErrBusy) {
+		return errOurs
 	}
 	if err != nil {
 		if e != nil && e.IsTimeout {
@@ -127,14 +135,32 @@ func judge(answers []netip.Addr, err error) error {
 // failed notes that a list gave no answer about a client. A list that says so itself is left out at once, a silent one
 // after some failures in a row; both until a test passes.
 func (s *Set) failed(st *state, err error) {
+	if err == errOurs {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.fails++
-	silent := strings.HasPrefix(err.Error(), "no answer")
-	if st.fails < failsToRest && silent {
+	if st.fails < failsToRest && silent(err.Error()) {
 		return
 	}
 	s.fault(st, err)
+	if silent(st.fault) {
+		s.wake()
+	}
+}
+
+// silent reports a fault that may be over in a moment.
+func silent(fault string) bool {
+	return strings.HasPrefix(fault, "no answer") || fault == errOurs.Error()
+}
+
+// wake has Run look after the lists.
+func (s *Set) wake() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
 }
 
 // fault takes a list out of use. The caller holds mu.
@@ -160,17 +186,33 @@ func (s *Set) worked(st *state) {
 func (s *Set) Run(ctx context.Context) error {
 	for {
 		s.Test(ctx)
-		for tested := time.Now(); len(s.Faults()) == 0 && time.Since(tested) < testEvery || time.Since(tested) < retryEvery; {
+		for tested := time.Now(); ; {
+			pause := s.pause()
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-time.After(retryEvery + rand.N(retryEvery/10)):
-				continue
+			case <-time.After(pause + rand.N(pause/10)):
+				if len(s.Faults()) == 0 && time.Since(tested) < testEvery {
+					continue
+				}
 			case <-s.changed:
 			}
 			break
 		}
 	}
+}
+
+// pause is how long Run waits before it looks at the lists again.
+func (s *Set) pause() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pause := retryEvery
+	for _, st := range s.lists {
+		if st.fault != "" {
+			pause = min(pause, st.retry)
+		}
+	}
+	return max(pause, retrySoon)
 }
 
 // Test tests all lists and decides which are in use.
@@ -217,11 +259,19 @@ func (s *Set) test(ctx context.Context, st *state) {
 	}
 	if err != nil {
 		s.fault(st, err)
+		switch {
+		case err == errOurs:
+			st.retry = retrySoon
+		case silent(st.fault):
+			st.retry = min(max(retrySoon, 2*st.retry), retryEvery)
+		default:
+			st.retry = retryEvery
+		}
 		return
 	}
 	if !st.usable {
 		s.o.Log.Info("list of addresses in use", "list", st.list.name(), "ipv6", st.ipv6)
 	}
-	st.usable, st.fault, st.fails = true, "", 0
+	st.usable, st.fault, st.fails, st.retry = true, "", 0, 0
 	s.o.Metrics.inUse(st)
 }
