@@ -3,6 +3,7 @@ package spool
 import (
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -55,4 +56,48 @@ func Octets(n int64) string {
 		n /= 1000
 	}
 	return fmt.Sprintf("%d.%d %s", n/1000, n%1000/100, units[i])
+}
+
+// Span is a duration or an age as people read it, in its greatest unit: 4 s, 47 min, 2 h, 3 days. It is cut, not rounded,
+// and minutes go up to 119, hours to 47, so that it is never off by as much as half.
+func Span(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return "under 1 s"
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", d/time.Second)
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	default:
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	}
+}
+
+// ExactSpan is a duration to the second, or to the millisecond below one: 51 min 37 s, 5 days, 200 ms. Limits and waits,
+// which somebody has set or has to keep to, are told by it.
+func ExactSpan(d time.Duration) string {
+	switch {
+	case d <= 0:
+		return "0 s"
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	}
+	d = d.Round(time.Second)
+	var parts []string
+	for _, u := range []struct {
+		unit time.Duration
+		name string
+	}{{24 * time.Hour, "days"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
+		n := d / u.unit
+		d -= n * u.unit
+		switch {
+		case n == 1 && u.name == "days":
+			parts = append(parts, "1 day")
+		case n > 0:
+			parts = append(parts, fmt.Sprintf("%d %s", n, u.name))
+		}
+	}
+	return strings.Join(parts, " ")
 }

@@ -43,7 +43,7 @@ func (e epoch) jumped(now time.Time) error {
 	if off.Abs() <= clockBound {
 		return nil
 	}
-	return fmt.Errorf("%w by %s since this process began: nothing expires and nothing is deleted. Set the clock right; if it is right now, restart", ErrClock, off.Round(time.Second))
+	return fmt.Errorf("%w by %s since this process began: nothing expires and nothing is deleted. Set the clock right; if it is right now, restart", ErrClock, ExactSpan(off.Abs()))
 }
 
 // Retain does one run of retention: pairs past their term expire, batches with only pairs that had ended before the run, past
@@ -133,7 +133,7 @@ func (s *Spool) expire(ctx context.Context, h Holdings, terms func(string) Terms
 				term = terms(p.Domain).Pending
 			}
 			evs[i] = Event{Type: Expired, By: "retention", Entry: p.Entry, Rcpt: p.Rcpt, Round: p.Round, Domain: p.Domain,
-				Reason: fmt.Sprintf("%s for longer than %s", p.State, days(term))}
+				Reason: fmt.Sprintf("%s for longer than %s", p.State, ExactSpan(term))}
 		}
 		if err := s.Record(ctx, evs...); err != nil {
 			return err
@@ -141,13 +141,6 @@ func (s *Spool) expire(ctx context.Context, h Holdings, terms func(string) Terms
 		rep.Expired += len(page)
 	}
 	return nil
-}
-
-func days(d time.Duration) string {
-	if d%(24*time.Hour) == 0 {
-		return fmt.Sprintf("%dd", d/(24*time.Hour))
-	}
-	return d.String()
 }
 
 // dispose deletes one batch: the event first, then big objects, then the batch.

@@ -337,7 +337,7 @@ func (w *stream) settle(g *group, b *assembled) (outcome, error) {
 		late := time.Since(start) > w.s.o.Limits.SettleTimeout
 		if late && unknown {
 			// Its senders will come again, so now a void is the better end: but it is the key that decides.
-			g.answer(fmt.Errorf("%w after %s: %w", ErrUnsettled, w.s.o.Limits.SettleTimeout, last))
+			g.answer(fmt.Errorf("%w after %s: %w", ErrUnsettled, ExactSpan(w.s.o.Limits.SettleTimeout), last))
 		}
 		if unknown && !isVoid && (late || errors.Is(err, blob.ErrNoSpace)) {
 			isVoid = true

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"restante/spool"
 	"restante/webmail/accounts"
 	"restante/webmail/factor"
 	"restante/webmail/session"
@@ -94,7 +95,7 @@ func (s *Server) spend(r *http.Request) (accounts.Link, accounts.Account, error)
 // waitError says how long to wait before the next try.
 type waitError struct{ wait time.Duration }
 
-func (e *waitError) Error() string { return "too many tries: wait " + e.wait.String() }
+func (e *waitError) Error() string { return "too many tries: wait " + spool.ExactSpan(e.wait) }
 
 func (s *Server) linkFailed(w http.ResponseWriter, r *http.Request, err error) {
 	d, _ := s.linkData(r)

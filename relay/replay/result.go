@@ -298,7 +298,7 @@ func (a *after) pair(e *Engine, j *job, i int, v verdict, broken error, host str
 			text = spool.Printable(broken.Error())
 		}
 		if old && p.State == spool.StatePending {
-			to.reply, to.reason = text, "still refused for the time being, after "+e.cfg.GiveUp.String()
+			to.reply, to.reason = text, "still refused for the time being, after "+spool.ExactSpan(e.cfg.GiveUp)
 			a.parks = append(a.parks, to)
 			return
 		}

@@ -14,6 +14,7 @@ import (
 	"restante/relay/policy/rcpt"
 	"restante/relay/policy/rcpt/source"
 	"restante/relay/reply"
+	"restante/spool"
 	"restante/spool/index"
 )
 
@@ -123,24 +124,11 @@ func listTrouble(domain string, s *rcpt.SourceState, now time.Time) string {
 	case s.Err != "" && s.At.IsZero():
 		return fmt.Sprintf("recipients of %s: %s can't be read, and never was: %s", domain, s.Name, s.Err)
 	case s.Err != "":
-		return fmt.Sprintf("recipients of %s: %s can't be read, the list of %s ago stays in force and nobody is refused by it: %s", domain, s.Name, age(now.Sub(s.At)), s.Err)
+		return fmt.Sprintf("recipients of %s: %s can't be read, the list of %s ago stays in force and nobody is refused by it: %s", domain, s.Name, spool.Span(now.Sub(s.At)), s.Err)
 	case s.Stale:
-		return fmt.Sprintf("recipients of %s: the list from %s is %s old, more than recipients_max_age, so that nobody is refused by it: bring a new one", domain, s.Name, age(now.Sub(s.At)))
+		return fmt.Sprintf("recipients of %s: the list from %s is %s old, more than recipients_max_age, so that nobody is refused by it: bring a new one", domain, s.Name, spool.Span(now.Sub(s.At)))
 	}
 	return ""
-}
-
-// age is a duration in a word or two.
-func age(d time.Duration) string {
-	switch {
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%d s", max(0, d/time.Second))
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%d min", d/time.Minute)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", d/time.Hour)
-	}
-	return fmt.Sprintf("%d days", d/(24*time.Hour))
 }
 
 // listsReady says for each domain how fresh and complete its lists are, for /readyz.
@@ -166,7 +154,7 @@ func listWord(f *rcpt.Freshness, now time.Time) string {
 	case f.Complete && f.At.IsZero():
 		parts = append(parts, fmt.Sprintf("%d known", f.Known))
 	case f.Complete:
-		parts = append(parts, fmt.Sprintf("%d known (%s old)", f.Known, age(now.Sub(f.At))))
+		parts = append(parts, fmt.Sprintf("%d known (%s old)", f.Known, spool.Span(now.Sub(f.At))))
 	case f.Reading:
 		parts = append(parts, fmt.Sprintf("%d known, the ledger is still being read, keeping all", f.Known))
 	case slices.ContainsFunc(f.Sources, func(s rcpt.SourceState) bool { return !s.At.IsZero() }):

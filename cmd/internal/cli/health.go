@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"restante/cmd/internal/admin"
+	"restante/spool"
 )
 
 func newHealth(c *command) *cobra.Command {
@@ -30,7 +31,7 @@ does not answer. A primary that is down doesn't matter here: that is when the no
 			defer cancel()
 			s, err := client.Status(ctx)
 			if ctx.Err() != nil && cmd.Context().Err() == nil {
-				return admin.Errorf(admin.KindUnreachable, "look at its log", "the node did not answer within %s", timeout)
+				return admin.Errorf(admin.KindUnreachable, "look at its log", "the node did not answer within %s", spool.ExactSpan(timeout))
 			}
 			if err != nil {
 				return err

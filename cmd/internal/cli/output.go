@@ -183,41 +183,7 @@ func thousands(n int64) string {
 func octets(n int64) string { return spool.Octets(n) }
 
 // span is a duration as people read it: 4 s, 47 min, 2 h, 3 days.
-func span(d time.Duration) string {
-	d = max(d, 0)
-	switch {
-	case d < time.Second:
-		return "under 1 s"
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", d/time.Second)
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%d min", d/time.Minute)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", d/time.Hour)
-	default:
-		return fmt.Sprintf("%d days", d/(24*time.Hour))
-	}
-}
-
-// exactSpan is a duration to the second: 51 min 37 s.
-func exactSpan(d time.Duration) string {
-	d = d.Round(time.Second)
-	day := 24 * time.Hour
-	var parts []string
-	for _, u := range []struct {
-		unit time.Duration
-		name string
-	}{{day, "d"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
-		if n := d / u.unit; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, u.name))
-			d -= n * u.unit
-		}
-	}
-	if len(parts) == 0 {
-		return "0 s"
-	}
-	return strings.Join(parts, " ")
-}
+func span(d time.Duration) string { return spool.Span(d) }
 
 // ago is how long before now.
 func ago(t, now time.Time) string {

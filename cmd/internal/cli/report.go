@@ -266,14 +266,14 @@ func period(from, to, now time.Time) string {
 	from = from.Local()
 	text := from.Format("2 Jan 2006 15:04:05")
 	if to.IsZero() {
-		return text + from.Format(" MST") + " until now, still open (" + exactSpan(now.Sub(from)) + ")"
+		return text + from.Format(" MST") + " until now, still open (" + spool.ExactSpan(now.Sub(from)) + ")"
 	}
 	from, to = from.Truncate(time.Second), to.Local().Truncate(time.Second) // so that the span is the one between the times shown
 	end := to.Format("15:04:05")
 	if to.Format(time.DateOnly) != from.Format(time.DateOnly) {
 		end = to.Format("2 Jan 2006 15:04:05")
 	}
-	return text + " to " + end + to.Format(" MST") + " (" + exactSpan(to.Sub(from)) + ")"
+	return text + " to " + end + to.Format(" MST") + " (" + spool.ExactSpan(to.Sub(from)) + ")"
 }
 
 func deliveredWhen(r *admin.Report) string {

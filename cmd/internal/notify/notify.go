@@ -18,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"restante/spool"
 )
 
 // Kind says what a Notice is about.
@@ -263,7 +265,7 @@ func command(ctx context.Context, c Config, what Notice) error {
 	cmd.WaitDelay = time.Second // for its children that hold the pipes open
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
-			return fmt.Errorf("%s: not done within %s", c.Command[0], c.Timeout)
+			return fmt.Errorf("%s: not done within %s", c.Command[0], spool.ExactSpan(c.Timeout))
 		}
 		return fmt.Errorf("%s: %w %s", c.Command[0], err, strings.TrimSpace(out.String()))
 	}

@@ -136,7 +136,7 @@ func TestCommand(t *testing.T) {
 		t.Error(got)
 	}
 	n.SetConfig(Config{Command: []string{"/bin/sh", "-c", "exec cat /dev/zero"}, Timeout: 100 * time.Millisecond})
-	if got := n.Test(t.Context(), "x"); got[0].Err == nil || !strings.Contains(got[0].Err.Error(), "not done within 100ms") {
+	if got := n.Test(t.Context(), "x"); got[0].Err == nil || !strings.Contains(got[0].Err.Error(), "not done within 100 ms") {
 		t.Error(got)
 	}
 }

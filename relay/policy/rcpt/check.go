@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"restante/relay/mailaddr"
+	"restante/spool"
 )
 
 // Check says whether a recipient of a hosted domain exists, and what to do with it while its primary isn't asked. It takes microseconds.
@@ -291,7 +292,7 @@ func (one *domain) ownStanding(now time.Time) standing {
 	switch age := now.Sub(s.at); {
 	case full == 0 || configured:
 	case age > one.MaxAge:
-		s.doubt = fmt.Sprintf("the newest list is %s old", age.Round(time.Minute))
+		s.doubt = fmt.Sprintf("the newest list is %s old", spool.Span(age))
 	case age < -clockSlack:
 		s.doubt = fmt.Sprintf("the newest list is of a time to come, %s: a clock was wrong", s.at.UTC().Format(time.RFC3339))
 	}

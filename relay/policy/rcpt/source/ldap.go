@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"restante/spool"
 )
 
 // How LDAP.TLS says that a connection is protected. With an ldaps:// URL it is TLS from the first octet.
@@ -110,7 +112,7 @@ func (l *LDAP) Fetch(ctx context.Context, domain string) (Result, error) {
 			return r, err
 		}
 		if ctx.Err() != nil {
-			return Result{}, fmt.Errorf("%s: no whole answer within %v: %w", u, LDAPTime, ctx.Err())
+			return Result{}, fmt.Errorf("%s: no whole answer within %s: %w", u, spool.ExactSpan(LDAPTime), ctx.Err())
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", u, err))
 	}
