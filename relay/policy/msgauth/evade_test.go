@@ -152,3 +152,30 @@ func TestLargeKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeSPF: whoever owns a zone can publish records with macros that take seconds to expand. They aren't read.
+func TestLargeSPF(t *testing.T) {
+	j, srv := judge(t)
+	long := "%{d" + strings.Repeat(".", 50_000) + "}"
+	records := "small.test. TXT \"v=spf1 ip4:203.0.113.9 " + strings.Repeat("ip4:198.51.100.1 ", 10) + "-all\"\n"
+	for i := range 3 {
+		text := fmt.Sprintf("v=spf1 a:%s.test include:n%d.test ?all", long, i+1)
+		records += fmt.Sprintf("n%d.test. TXT", i)
+		for part := range slices.Chunk([]byte(text), 250) {
+			records += fmt.Sprintf(" %q", part)
+		}
+		records += fmt.Sprintf("\nn%d.test.test. A 192.0.2.1\n", i)
+	}
+	srv.Set(t, records)
+	begun := spent(t)
+	path, helo := j.Begin(spool.Client{Addr: "203.0.113.9", Helo: "n0.test"}, "a@n0.test").Sender(t.Context())
+	if took := spent(t) - begun; took > 100*time.Millisecond && !testing.Short() {
+		t.Errorf("took %v", took)
+	}
+	if path.Result != PermError || helo.Result != PermError || !strings.Contains(path.Reason, "larger than is read") {
+		t.Errorf("%+v, %+v", path, helo)
+	}
+	if path, _ := j.Begin(client("203.0.113.9"), "a@small.test").Sender(t.Context()); path.Result != Pass {
+		t.Errorf("%+v", path)
+	}
+}

@@ -11,7 +11,7 @@
 //
 // Parsing DKIM is quadratic in the number of fields and of their lines, so a header over maxHeader, with more than maxFields
 // fields or maxLines lines, or with a signature over more than maxSigned names is not verified and says so ("policy"); nor is
-// a body with more than maxEmpty octets of empty lines in a row. Keys over maxKey aren't used. At most maxSignatures are looked at, and maxAuthors domains of From. SPF has the limits of RFC 7208 4.6.4, DMARC's tree walk
+// a body with more than maxEmpty octets of empty lines in a row. Keys over maxKey aren't used, SPF records over maxSPF are a permerror. At most maxSignatures are looked at, and maxAuthors domains of From. SPF has the limits of RFC 7208 4.6.4, DMARC's tree walk
 // eight questions a domain (RFC 9989 4.10). Messages made to be slow take a few milliseconds (TestHeaderBombs).
 //
 // # What isn't judged
@@ -39,6 +39,7 @@ const (
 	maxLines      = 1000
 	maxSignatures = 5
 	maxSigned     = 200      // names in h=
+	maxSPF        = 8 << 10  // octets of an SPF record: time grows with the square of its macros. RFC 7208 3.4 wants less than 512
 	maxTag        = 1020     // octets of a domain in a signature: no name in DNS has more, in whatever letters
 	maxKey        = 2000     // octets of a key's record: RSA with 8192 bits, twice what RFC 8301 3.2 wants. Time grows with the square of it
 	maxAuthors    = 5        // domains of From

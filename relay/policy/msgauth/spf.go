@@ -2,6 +2,7 @@ package msgauth
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -22,7 +23,7 @@ func (j *Judge) spf(ctx context.Context, ip netip.Addr, helo, from string) (path
 		if domain == "" {
 			return SPF{Result: None, Reason: "no domain to ask"}
 		}
-		result, err := spf.CheckHostWithSender(net.IP(ip.AsSlice()), heloDomain, sender, spf.WithContext(ctx), spf.WithResolver(j.o.Resolver))
+		result, err := spf.CheckHostWithSender(net.IP(ip.AsSlice()), heloDomain, sender, spf.WithContext(ctx), spf.WithResolver(bounded{j.o.Resolver}))
 		out := SPF{Result: Result(result), Domain: domain}
 		if err != nil {
 			out.Reason = err.Error()
@@ -41,6 +42,19 @@ func (j *Judge) spf(ctx context.Context, ip netip.Addr, helo, from string) (path
 	path = check(pathOf(from))
 	greeting.Wait()
 	return path, name
+}
+
+// bounded reads no SPF record over maxSPF.
+type bounded struct{ Resolver }
+
+func (b bounded) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	txt, err := b.Resolver.LookupTXT(ctx, name)
+	for _, t := range txt {
+		if len(t) > maxSPF && strings.EqualFold(t[:len("v=spf1")], "v=spf1") {
+			return nil, errors.New("the SPF record of " + name + " is larger than is read")
+		}
+	}
+	return txt, err
 }
 
 // pathOf is whose SPF is asked for a reverse-path, and by which sender; "" where there is no domain to ask.
