@@ -340,6 +340,9 @@ func checkLocal(local string) Why {
 }
 
 func asciiDomain(domain string) (string, Why) {
+	if len(domain) > 4*253 { // characters of 4 octets; to bring it to A-labels takes time that grows with the square of it
+		return "", BadDomain
+	}
 	domain = strings.ToLower(domain)
 	if strings.ContainsFunc(domain, func(r rune) bool { return r > unicode.MaxASCII }) {
 		var err error

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -79,6 +80,17 @@ func TestParseListIsBounded(t *testing.T) {
 	}
 	if _, problems = ParseList(strings.Repeat("anna@example.com,", maxField)); len(problems) != 1 || problems[0].Why != TooMany {
 		t.Errorf("an endless field: %v", problems)
+	}
+	var letters strings.Builder // slow to bring to A-labels, were it tried
+	for r := '\u4e00'; letters.Len() < maxField-20; r++ {
+		letters.WriteRune('\u4e00' + (r-'\u4e00')%0x5000)
+	}
+	begun := time.Now()
+	if _, problems = ParseList("anna@" + letters.String() + ".test"); len(problems) != 1 || problems[0].Why != BadDomain {
+		t.Errorf("an endless domain: %d problems", len(problems))
+	}
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("an endless domain took %v", took)
 	}
 }
 
