@@ -25,10 +25,11 @@ func (b *backend) RecipientImport(ctx context.Context, by string, r admin.Recipi
 		return nil, admin.Errorf(admin.KindUsage, "look at the file", "there is nobody on the list")
 	}
 	c, err := b.recipients.Replace(ctx, domain, rcpt.SourceImport, r.Addresses, by, r.Options)
-	if err != nil {
+	switch {
+	case r.Options.DryRun && errors.Is(err, rcpt.ErrShrinks): // who would go is what was asked
+	case err != nil:
 		return nil, recipientError(&c, err)
-	}
-	if !r.Options.DryRun {
+	case !r.Options.DryRun:
 		b.log.Info("recipients imported", "domain", domain, "added", len(c.Added), "removed", len(c.Removed), "addresses", c.After, "by", by)
 	}
 	return &c, nil

@@ -182,7 +182,7 @@ func (c *command) importLists(ctx context.Context, client *admin.Client, res sou
 	switch {
 	case failed != nil:
 		return failed
-	case len(out.Skipped) > 0:
+	case len(out.Skipped) > 0, slices.ContainsFunc(out.Changes, func(change *rcpt.Change) bool { return change.Shrinks }):
 		return errAttention
 	}
 	return nil
@@ -252,6 +252,9 @@ func (c *command) printChange(head string, change *rcpt.Change, dry bool) {
 	if !change.First || dry { // the first list is all new
 		show("+", styleGreen, change.Added)
 	}
+	if change.Shrinks {
+		fmt.Fprintln(c.Out, "  "+c.paint(styleAmber, fmt.Sprintf("more than half of the %d before would go: without --force it is refused", change.Before)))
+	}
 }
 
 func (c *command) printSkipped(list []source.Problem, more int, format string) {
@@ -312,7 +315,7 @@ when they change, LDAP every interval. Exit code 4 when a list can't be read; th
 
 func (c *command) printSynced(o *source.Outcome, dry bool) {
 	head := o.Domain + " from " + o.Source
-	if o.Error != "" {
+	if o.Error != "" && !(dry && o.Change != nil && o.Change.Shrinks) {
 		fmt.Fprintf(c.Out, "%s  %s\n", c.paint(styleBold, head), c.paint(styleRed, clean(o.Error)))
 	} else if o.Change != nil {
 		c.printChange(head, o.Change, dry)

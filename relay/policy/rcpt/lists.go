@@ -45,7 +45,7 @@ func (d *Directory) Replace(ctx context.Context, domain, source string, list []A
 		return Change{}, err
 	}
 	if p.shrinks() && !o.Force {
-		err = p.shrunk()
+		p.change.Shrinks, err = true, p.shrunk()
 	}
 	if err == nil && !o.DryRun {
 		err = d.take(ctx, p, by, o.At)

@@ -156,7 +156,8 @@ type Change struct {
 	After   int      `json:"after"`
 	Added   []string `json:"added,omitempty"`
 	Removed []string `json:"removed,omitempty"`
-	First   bool     `json:"first,omitempty"` // there was no full list of that source
+	First   bool     `json:"first,omitempty"`   // there was no full list of that source
+	Shrinks bool     `json:"shrinks,omitempty"` // it was refused for that, see ErrShrinks
 }
 
 // ReplaceOptions are for Replace.
