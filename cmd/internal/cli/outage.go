@@ -2,12 +2,15 @@ package cli
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"restante/cmd/internal/admin"
 	"restante/cmd/internal/config"
+	"restante/spool"
 	"restante/spool/index"
 )
 
@@ -86,24 +89,36 @@ func target(d admin.Declaration) string {
 	return d.Domain
 }
 
+// rareEnds are what can become of mail beside delivered and parked. They are shown where there are some, so that sums add up.
+var rareEnds = []spool.PairState{spool.StateBounced, spool.StateExpired, spool.StateRemoved}
+
+// printOutages prints a line for each: KEPT is the sum of the numbers behind it.
 func (e *Env) printOutages(list []index.Outage) {
 	now := time.Now()
-	t := table{env: e, head: []string{"OUTAGE", "BEGAN", "LASTED", "KEPT", "DELIVERED", "PARKED", "PENDING", ""}}
-	for _, o := range list {
-		end, lasted := "closed", ""
-		if o.Closed.IsZero() {
-			end, lasted = "open", span(now.Sub(o.Opened).Round(time.Second))
-		} else {
-			lasted = span(o.Closed.Sub(o.Opened).Round(time.Second)) // as the report rounds it
+	states := []spool.PairState{spool.StateDelivered, spool.StateParked}
+	for _, s := range rareEnds {
+		if slices.ContainsFunc(list, func(o index.Outage) bool { return o.Counts.Of(s) > 0 }) {
+			states = append(states, s)
 		}
-		style := ""
-		if end == "open" {
-			style = styleRed
+	}
+	states = append(states, spool.StatePending)
+	t := table{env: e, head: []string{"OUTAGE", "BEGAN", "LASTED", "KEPT"}}
+	for _, s := range states {
+		t.head = append(t.head, strings.ToUpper(string(s)))
+	}
+	t.head = append(t.head, "")
+	for _, o := range list {
+		end, until, style := "closed", o.Closed, ""
+		if o.Closed.IsZero() {
+			end, until, style = "open", now, styleRed
 		} else if o.Counts.Parked > 0 {
 			style = styleAmber
 		}
-		t.add(col(o.ID), col(clock(o.Opened, now)), col(lasted), num(o.Counts.Accepted()), num(o.Counts.Delivered),
-			num(o.Counts.Parked), num(o.Counts.Pending), styled(style, end))
+		row := []cell{col(o.ID), col(clock(o.Opened, now)), col(span(until.Sub(o.Opened).Round(time.Second))), num(o.Counts.Accepted())} // rounded as in the report
+		for _, s := range states {
+			row = append(row, num(o.Counts.Of(s)))
+		}
+		t.add(append(row, styled(style, end))...)
 	}
 	t.print(e.Out)
 }

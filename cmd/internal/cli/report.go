@@ -144,12 +144,9 @@ func (e *Env) printReport(r *admin.Report) {
 	p.accepted()
 	p.line("=", "delivered", r.Counts.Delivered, styleGreen, deliveredWhen(r))
 	p.state("parked", spool.StateParked)
-	for _, x := range []struct {
-		what  string
-		state spool.PairState
-	}{{"bounced", spool.StateBounced}, {"expired", spool.StateExpired}, {"removed", spool.StateRemoved}} {
-		if r.Counts.Of(x.state) > 0 {
-			p.state(x.what, x.state)
+	for _, state := range rareEnds {
+		if r.Counts.Of(state) > 0 {
+			p.state(string(state), state)
 		}
 	}
 	p.line("+", "pending", r.Counts.Pending, styleAmber, "")

@@ -13,7 +13,7 @@ import (
 
 	"restante/cmd/internal/admin"
 	"restante/relay/policy/rcpt"
-	"restante/relay/policy/scan"
+	"restante/spool/index"
 )
 
 func newStatus(c *command) *cobra.Command {
@@ -69,81 +69,106 @@ still reading the store: then counts are incomplete, and "?" is what nobody know
 	return cmd
 }
 
-// needsAttention: a person should look.
-func needsAttention(s *admin.Status) bool {
-	for _, d := range s.Domains {
-		if d.State != "up" || d.Parked+d.EarlierParked > 0 || slices.ContainsFunc(d.Lists.Sources, func(s rcpt.SourceState) bool { return s.Err != "" }) {
-			return true
-		}
-	}
-	if s.Webmail != nil && s.Webmail.State != "open" {
-		return true
-	}
-	if slices.ContainsFunc(s.Filters, func(f scan.Status) bool { return !f.Up }) {
-		return true
-	}
-	if s.Sending != nil && !sendingWell(s.Sending) {
-		return true
-	}
-	return s.Store.State != "ok" || !s.Ready || s.Index.Reading
+// statusRow is one line of the status, what stands below it, and whether a person should look.
+type statusRow struct {
+	name, word, style, line string
+	below                   []string
+	bad                     bool
 }
 
-func (e *Env) printStatus(w io.Writer, s *admin.Status) {
-	t := table{env: e, whole: true}
-	type below struct {
-		row  int
-		text string
+// needsAttention: a person should look.
+func needsAttention(s *admin.Status) bool {
+	return s.Index.Reading || slices.ContainsFunc(statusRows(s), func(r statusRow) bool { return r.bad })
+}
+
+// statusRows are all lines, of domains first.
+func statusRows(s *admin.Status) []statusRow {
+	var rows []statusRow
+	for i := range s.Domains {
+		rows = append(rows, domainRow(&s.Domains[i], s))
 	}
-	var details []below
-	for _, d := range s.Domains {
-		state, style := stateWord(d.State)
-		since := ""
-		if d.Since != nil && d.State != "up" {
-			since = fmt.Sprintf("since %s (%s)", clock(*d.Since, s.Now), span(s.Now.Sub(*d.Since)))
-		}
-		t.add(col(d.Name), styled(style, state), col(domainLine(&d, s.Now, since)))
-		if line := countsLine(&d, s.Now, s.Index.Reading); line != "" {
-			details = append(details, below{len(t.rows) - 1, line})
-		}
-		for _, decl := range d.Declared {
-			details = append(details, below{len(t.rows) - 1, declaredLine(decl, s.Now)})
-		}
+	add := func(name, word, style, line string, bad bool) {
+		rows = append(rows, statusRow{name: name, word: word, style: style, line: line, bad: bad})
 	}
 	store, style := s.Store.State, styleGreen
 	if store != "ok" {
 		store, style = strings.ToUpper(store), styleRed
 	}
-	t.add(col("store"), styled(style, store), col(storeLine(&s.Store)))
+	add("store", store, style, storeLine(&s.Store), s.Store.State != "ok")
 	if s.Webmail != nil {
 		word, style := webmailWord(s.Webmail)
-		t.add(col("webmail"), styled(style, word), col(webmailLine(s.Webmail)))
+		add("webmail", word, style, webmailLine(s.Webmail), s.Webmail.State != "open")
 	}
 	for i := range s.Filters {
 		word, style := filterWord(&s.Filters[i])
-		t.add(col(s.Filters[i].Name), styled(style, word), col(filterLine(&s.Filters[i], s.Now)))
+		add(s.Filters[i].Name, word, style, filterLine(&s.Filters[i], s.Now), !s.Filters[i].Up)
 	}
 	if s.Sending != nil {
 		word, style := sendingWord(s.Sending)
-		t.add(col("sending"), styled(style, word), col(sendingLine(s.Sending, s.Now)))
+		add("sending", word, style, sendingLine(s.Sending, s.Now), !sendingWell(s.Sending))
 	}
 	node, style := "ready", styleGreen
 	if !s.Ready {
 		node, style = "NOT READY", styleRed
 	}
-	t.add(col("node"), styled(style, node), col(nodeLine(s)))
+	add("node", node, style, nodeLine(s), !s.Ready)
+	return rows
+}
 
-	var b strings.Builder
-	t.print(&b)
-	for i, line := range strings.Split(strings.TrimRight(b.String(), "\n"), "\n") {
-		fmt.Fprintln(w, e.fold(line))
-		for _, d := range details {
-			if d.row == i {
-				fmt.Fprintln(w, e.fold("  "+d.text))
-			}
+func domainRow(d *admin.DomainStatus, s *admin.Status) statusRow {
+	word, style := stateWord(d.State)
+	since := ""
+	if d.Since != nil && d.State != "up" {
+		since = fmt.Sprintf("since %s (%s)", clock(*d.Since, s.Now), span(s.Now.Sub(*d.Since)))
+	}
+	r := statusRow{name: d.Name, word: word, style: style, line: domainLine(d, s.Now, since)}
+	r.bad = d.State != "up" || d.Parked+d.EarlierParked > 0 || slices.ContainsFunc(d.Lists.Sources, func(s rcpt.SourceState) bool { return s.Err != "" })
+	if line := countsLine(d, s.Now, s.Index.Reading); line != "" {
+		r.below = append(r.below, line)
+	}
+	for _, decl := range d.Declared {
+		r.below = append(r.below, declaredLine(decl, s.Now))
+	}
+	return r
+}
+
+// printStatus begins with what needs a person, then says why, then what is well: twenty domains that are up
+// must not hide a filter that fails.
+func (e *Env) printStatus(w io.Writer, s *admin.Status) {
+	rows := statusRows(s)
+	slices.SortStableFunc(rows, func(x, y statusRow) int {
+		switch {
+		case x.bad == y.bad:
+			return 0
+		case x.bad:
+			return -1
+		}
+		return 1
+	})
+	t := table{env: e, whole: true}
+	for _, r := range rows {
+		t.add(col(r.name), styled(r.style, r.word), col(r.line))
+	}
+	reasons := func() {
+		for _, r := range s.Reasons {
+			e.hang(w, e.paint(styleAmber, "! "), r, 2)
 		}
 	}
-	for _, r := range s.Reasons {
-		e.hang(w, e.paint(styleAmber, "! "), r, 2)
+	var b strings.Builder
+	t.print(&b)
+	lines, said := strings.Split(b.String(), "\n"), false
+	for i, r := range rows {
+		if !r.bad && !said {
+			reasons()
+			said = true
+		}
+		fmt.Fprintln(w, e.fold(lines[i]))
+		for _, text := range r.below {
+			fmt.Fprintln(w, e.fold("  "+text))
+		}
+	}
+	if !said {
+		reasons()
 	}
 }
 
@@ -207,8 +232,11 @@ func countsLine(d *admin.DomainStatus, now time.Time, reading bool) string {
 	if reading {
 		parts[0] = "counting, so far: " + parts[0]
 	}
-	if n := d.Bounced + d.Expired + d.Removed; n > 0 {
-		parts = append(parts, "removed or expired "+thousands(n))
+	ended := index.Counts{Bounced: d.Bounced, Expired: d.Expired, Removed: d.Removed}
+	for _, state := range rareEnds {
+		if n := ended.Of(state); n > 0 {
+			parts = append(parts, string(state)+" "+thousands(n))
+		}
 	}
 	if d.EarlierParked+d.EarlierPending > 0 {
 		parts = append(parts, fmt.Sprintf("not of this outage: parked %s, pending %s", thousands(d.EarlierParked), thousands(d.EarlierPending)))
