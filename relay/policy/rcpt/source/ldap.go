@@ -187,7 +187,7 @@ func (l *LDAP) dial(ctx context.Context, server string) (*ldap.Conn, error) {
 	defer cancel()
 	raw, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("mend url, or let this machine reach the server: %w", err)
 	}
 	tlsConfig := &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
 	if l.CAFile != "" {
@@ -199,7 +199,7 @@ func (l *LDAP) dial(ctx context.Context, server string) (*ldap.Conn, error) {
 	if u.Scheme == "ldaps" {
 		secure := tls.Client(nc, tlsConfig)
 		if err := secure.HandshakeContext(ctx); err != nil {
-			return nil, errors.Join(fmt.Errorf("TLS: %w", err), raw.Close())
+			return nil, errors.Join(fmt.Errorf("TLS, %s: %w", seeCertificate, err), raw.Close())
 		}
 		nc = secure
 	}
@@ -209,11 +209,17 @@ func (l *LDAP) dial(ctx context.Context, server string) (*ldap.Conn, error) {
 	if u.Scheme == "ldap" && l.TLS != NoTLS {
 		defer context.AfterFunc(ctx, func() { _ = raw.Close() })()
 		if err := conn.StartTLS(tlsConfig); err != nil {
-			return nil, errors.Join(fmt.Errorf("STARTTLS: %w", err), conn.Close())
+			mend := seeCertificate
+			if ldap.IsErrorWithCode(err, ldap.LDAPResultProtocolError) || ldap.IsErrorWithCode(err, ldap.LDAPResultUnavailable) { // RFC 4511 4.14.2
+				mend = `the server has none: take ldaps://, or tls = "none" where nobody can listen in`
+			}
+			return nil, errors.Join(fmt.Errorf("STARTTLS, %s: %w", mend, err), conn.Close())
 		}
 	}
 	return conn, nil
 }
+
+const seeCertificate = "name its CA in tls_ca, and the server in url as its certificate does"
 
 func roots(file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
@@ -264,7 +270,10 @@ func (l *LDAP) bind(conn *ldap.Conn) error {
 	if password == "" {
 		return fmt.Errorf("there is no password for %s", l.BindDN)
 	}
-	if err := conn.Bind(l.BindDN, password); err != nil {
+	switch err := conn.Bind(l.BindDN, password); {
+	case ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials):
+		return fmt.Errorf("signing in as %s, mend bind_dn or the password: %w", l.BindDN, err)
+	case err != nil:
 		return fmt.Errorf("signing in as %s: %w", l.BindDN, err)
 	}
 	return nil
@@ -321,6 +330,8 @@ func searchError(err error) error {
 	switch {
 	case ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded), ldap.IsErrorWithCode(err, ldap.LDAPResultAdminLimitExceeded), ldap.IsErrorWithCode(err, ldap.LDAPResultTimeLimitExceeded):
 		return fmt.Errorf("the server gives only a part of the list: raise its limit for this user, or narrow base or filter: %w", err)
+	case ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject):
+		return fmt.Errorf("mend base: there is no such place, or this user may not see it: %w", err)
 	case ldap.IsErrorWithCode(err, ldap.LDAPResultReferral):
 		return fmt.Errorf("the server doesn't hold that base, it refers to another: name that one: %w", err)
 	}

@@ -46,17 +46,17 @@ func TestLDAP(t *testing.T) {
 		"openldap":          {with(func(l *LDAP) { l.Filter = "openldap" }), "anna@example.com/user a.schmidt@example.com/alias anna.schmidt@example.com/user ben.typo@example.com/user sales@example.com/group ~1example.net"},
 		"own filter":        {with(func(l *LDAP) { l.Filter = "(objectClass=groupOfNames)" }), "sales@example.com/group"},
 		"own attributes":    {with(func(l *LDAP) { l.Attributes = []string{"MAIL"} }), "anna@example.com/user ben.typo@example.com/user sales@example.com/group ~1example.net"},
-		"no CA":             {with(func(l *LDAP) { l.CAFile = "" }), "!TLS: "},
-		"no CA by starttls": {with(func(l *LDAP) { l.CAFile, l.URLs = "", []string{d.plain} }), "!STARTTLS: "},
+		"no CA":             {with(func(l *LDAP) { l.CAFile = "" }), "!name its CA in tls_ca"},
+		"no CA by starttls": {with(func(l *LDAP) { l.CAFile, l.URLs = "", []string{d.plain} }), "!STARTTLS, name its CA in tls_ca"},
 		"CA that isn't":     {with(func(l *LDAP) { l.CAFile = d.password }), "!has no certificate in it"},
-		"wrong name":        {with(func(l *LDAP) { l.URLs = []string{strings.Replace(d.plus, "127.0.0.1", "localhost", 1)} }), "!TLS: "},
-		"wrong password":    {with(func(l *LDAP) { l.Password = "wrong" }), "!signing in as " + reader},
+		"wrong name":        {with(func(l *LDAP) { l.URLs = []string{strings.Replace(d.plus, "127.0.0.1", "localhost", 1)} }), "!the server in url as its certificate does"},
+		"wrong password":    {with(func(l *LDAP) { l.Password = "wrong" }), "!signing in as " + reader + ", mend bind_dn or the password"},
 		"empty password":    {with(func(l *LDAP) { l.Password = "" }), "!there is no password for"},
 		"anonymous":         {with(func(l *LDAP) { l.BindDN = "" }), "!see what an anonymous user may read"},
-		"empty base":        {with(func(l *LDAP) { l.Base = "cn=none,dc=example,dc=com" }), "!No Such Object"},
+		"empty base":        {with(func(l *LDAP) { l.Base = "cn=none,dc=example,dc=com" }), "!mend base: there is no such place"},
 		"nothing fits":      {with(func(l *LDAP) { l.Filter = "(mail=zzz*)" }), "!mend base or filter"},
 		"bad filter":        {with(func(l *LDAP) { l.Filter = "(mail=" }), "!Filter Compile Error"},
-		"no server":         {with(func(l *LDAP) { l.URLs = []string{closed} }), "!connection refused"},
+		"no server":         {with(func(l *LDAP) { l.URLs = []string{closed} }), "!mend url, or let this machine reach the server: "},
 		"none named":        {with(func(l *LDAP) { l.URLs = nil }), "!no server is named"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -80,6 +80,30 @@ func TestLDAP(t *testing.T) {
 	}
 	if r, err := Parse(strings.NewReader(string(out)), "", "example.com"); err != nil || words(r) != "anna@example.com/user ben.typo@example.com/user sales@example.com/group ~1example.net" {
 		t.Errorf("%s, %v in\n%s", words(r), err, out)
+	}
+}
+
+// TestLDAPWithoutTLS: a server that has no STARTTLS is said to have none, and what to do.
+func TestLDAPWithoutTLS(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		// The answer to the first request: ExtendedResponse, protocolError (RFC 4511 4.12).
+		if _, err := conn.Read(make([]byte, 512)); err == nil {
+			_, _ = conn.Write([]byte{0x30, 12, 0x02, 1, 1, 0x78, 7, 0x0a, 1, 2, 0x04, 0, 0x04, 0})
+		}
+	}()
+	_, err = (&LDAP{URLs: []string{"ldap://" + l.Addr().String()}}).Fetch(t.Context(), "example.com")
+	if err == nil || !strings.Contains(err.Error(), `the server has none: take ldaps://, or tls = "none"`) {
+		t.Error(err)
 	}
 }
 
