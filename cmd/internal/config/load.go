@@ -96,7 +96,8 @@ func (d *decoder) file(c *Config, name string, text []byte) {
 	if _, err := toml.Decode(string(text), &raw); err != nil {
 		p := Problem{File: name, Text: err.Error(), Mend: "mend the TOML there; `restante config init` shows how it looks"}
 		if parse, ok := errors.AsType[toml.ParseError](err); ok {
-			p.Line, p.Text = parse.Position.Line, syntax(parse)
+			// The parser's own line is the next one where a line ends too soon.
+			p.Line, p.Text = 1+strings.Count(string(text[:min(parse.Position.Start, len(text))]), "\n"), syntax(parse)
 		}
 		d.problems = append(d.problems, p)
 		d.unparsed = true
