@@ -75,6 +75,15 @@
 // not matter; see EventType for what wins. Where a batch of the ledger is damaged, deliveries may be unknown: replay of all
 // domains is paused by events that name it (Event.Batch) before anybody acts on what was read.
 //
+// # Who follows
+//
+// Follow keeps local databases up to date with all streams. One of them, the index, is the first: it alone decides from where the
+// store is read, when that is caught up and what Sync waits for, since replay acts by it. Others follow the first instead of the
+// store, each in its own goroutine: what the first has applied is handed to them in memory, in order; what is not the next that one
+// of them wants (it is new or was thrown away, it was slow, its disk was full) is dropped, and that one reads it from the
+// store, in small goes and up to where the first is. So who lags keeps nobody waiting, there is one way to catch up whatever the cause, no gap can
+// arise since each takes nothing but what comes next, and since the first alone polls and lists, others that are abreast cost no requests.
+//
 // # Leases
 //
 // lease/<name>.json names generation, holder and the holder's ledger streams. The holder renews it with If-Match and counts on

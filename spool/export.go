@@ -65,7 +65,7 @@ func (x *exporter) run(ctx context.Context) error {
 	ids = slices.DeleteFunc(ids, func(id StreamID) bool { return id.Ledger })
 	slices.SortFunc(ids, func(a, b StreamID) int { return strings.Compare(started(a), started(b)) })
 	for _, id := range ids {
-		seqs, err := x.src.seqs(ctx, id, 0, nil)
+		seqs, err := x.src.seqs(ctx, id, 0, 0, nil)
 		if err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ const (
 	journalKeep = 100000 // events that stand in the journal only; they can't be read again from the store
 )
 
-// following is the state behind Follow: the folds that are fed, each by a follower.
+// following is the state behind Follow: what is fed, by one follower for each call.
 type following struct {
 	cache     objectCache // of Fetch
 	redeleted atomic.Bool // Retain has finished what earlier processes began
@@ -67,20 +67,20 @@ func (s *Spool) committed(st Step) {
 	}
 }
 
-// folded blocks until every Fold that Follow runs has applied the stream up to the position, or ctx ends.
+// folded blocks until the first fold that Follow feeds has applied the stream up to the position, or ctx ends.
 // With no Follow running it blocks.
 func (s *Spool) folded(ctx context.Context, id StreamID, pos Position) error {
 	return s.eachFollower(ctx, func(f *follower) error { return f.await(ctx, id, pos.Seq) })
 }
 
 // Sync returns once everything that was durable in the store when it was called, in any stream of any
-// node, has been folded by every Fold that Follow runs. Whoever has just taken over a lease calls it
-// before acting. With no Follow running it blocks.
+// node, has been folded by the first fold that Follow feeds; for the others see Abreast. Whoever has just taken over
+// a lease calls it before acting. With no Follow running it blocks.
 func (s *Spool) Sync(ctx context.Context) error {
 	return s.eachFollower(ctx, func(f *follower) error { return f.sync(ctx) })
 }
 
-// CaughtUp returns once the first reading of the store, which a rebuild makes long, has come to its end.
+// CaughtUp returns once the first reading of the store, which a rebuild of the first fold makes long, has come to its end.
 func (s *Spool) CaughtUp(ctx context.Context) error {
 	return s.eachFollower(ctx, func(f *follower) error {
 		select {
@@ -127,7 +127,7 @@ type Lagging interface {
 	SetLag(batches int, since time.Time)
 }
 
-// Rebuildable is a Fold that can begin anew. Follow asks for it when the store is older than the fold:
+// Rebuildable is a first fold that can begin anew. Follow asks for it when the store is older than the fold:
 // then it was restored from a backup, or it is not the store that was folded.
 type Rebuildable interface {
 	// Cluster returns the cluster whose store was folded, "" if none was.
@@ -139,14 +139,22 @@ type Rebuildable interface {
 	Reset(ctx context.Context) error
 }
 
-// Follow feeds the fold with all streams until ctx ends, and then returns nil. It waits for a store
+// Follow feeds the first fold with all streams until ctx ends, and then returns nil. It waits for a store
 // that is down. First it looks whether the store is the one that was folded before (ErrForeign if it
 // belongs to another cluster), then the ledger is read to its end, then the mail, so that nothing
 // that was delivered ever looks pending; then dead streams of this node are sealed and all streams are
 // followed: those of this process by what its writers hand over, others by asking for their next batch.
-func (s *Spool) Follow(ctx context.Context, fold Fold) error {
-	f := newFollower(s, fold)
+//
+// The others are fed beside it, each by itself, with what the first has applied: see Beside.
+func (s *Spool) Follow(ctx context.Context, first Fold, others ...Beside) error {
+	ctx, cancel := context.WithCancel(ctx)
+	f := newFollower(s, first)
+	for _, o := range others {
+		f.beside = append(f.beside, newBeside(f, o))
+	}
 	defer close(f.ended)
+	defer f.running.Wait()
+	defer cancel()
 	s.follow.add(f)
 	defer s.follow.remove(f)
 	err := f.run(ctx)
@@ -161,7 +169,7 @@ func (f *follower) hand(st Step) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := len(st.Entries) + len(st.Events)
-	if st.Stream.IsZero() {
+	if st.Stream.IsZero() && f.lead == nil {
 		if len(f.journal)+n <= journalKeep {
 			f.journal = append(f.journal, st.Events...)
 		} else {

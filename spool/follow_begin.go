@@ -2,85 +2,90 @@ package spool
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 )
 
-// errAside: a fold that isn't the main one can't be used.
-var errAside = errors.New("left behind")
-
-// beginFolds compares the store with what each fold has of it, and returns from where the streams are read.
-func (f *follower) beginFolds(ctx context.Context) (map[StreamID]Position, error) {
-	fs, ok := f.fold.(*folds)
-	if !ok {
-		return f.beginFold(ctx, f.fold, true)
-	}
-	var positions map[StreamID]Position
-	for i, p := range fs.all {
-		p.setAside(false)
-		its, err := f.beginFold(ctx, p.Fold, i == 0)
-		if errors.Is(err, errAside) {
-			p.leave(err)
-			continue
+// begin waits for the store and compares it with what was folded.
+func (f *follower) begin(ctx context.Context) error {
+	err := f.retrying(ctx, "the store", func() error {
+		if f.s.Cluster() == "" {
+			return f.notYet()
 		}
-		if err != nil {
-			return nil, err
-		}
-		positions = smallest(positions, its)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	return positions, nil
+	positions, err := f.beginFold(ctx)
+	if err != nil {
+		return err
+	}
+	f.from(positions)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.journal = append(slices.Clone(f.s.journaled()), f.journal...)
+	for _, b := range f.beside {
+		for id, pos := range positions {
+			b.know(id, pos.Seq)
+		}
+	}
+	return nil
 }
 
-// beginFold compares the store with what one fold has of it, and returns that fold's positions. Where the store is older, or
-// another, the main fold is careful (beginAnew), and another one just begins anew.
-func (f *follower) beginFold(ctx context.Context, fold Fold, main bool) (map[StreamID]Position, error) {
-	r, rebuildable := fold.(Rebuildable)
-	var positions map[StreamID]Position
-	tries := 0
-	err := f.retrying(ctx, "its own file", func() (err error) {
-		defer func() {
-			if tries++; err != nil && !main && tries >= asideAfter && !errors.Is(err, ErrForeign) {
-				err = fmt.Errorf("%w: %w", errAside, err)
-			}
-		}()
-		if rebuildable {
-			if err := f.ours(ctx, r); err != nil && (main || !errors.Is(err, ErrForeign)) {
+// from goes on from where the fold is.
+func (f *follower) from(positions map[StreamID]Position) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for id, pos := range positions {
+		f.tails[id] = &tail{id: id, pos: pos, broken: pos.Hash == unknownHash}
+		f.applied[id] = pos.Seq
+	}
+}
+
+// beginFold compares the store with what the first fold has of it, and returns from where the streams are read.
+func (f *follower) beginFold(ctx context.Context) (positions map[StreamID]Position, err error) {
+	err = f.retrying(ctx, "its own file", func() (err error) {
+		if r, ok := f.fold.(Rebuildable); ok {
+			if err := f.ours(ctx, r); err != nil {
 				return err
-			} else if err != nil {
-				f.log.Warn("a fold of another store is made anew", "err", err)
-				if err := r.Reset(ctx); err != nil {
-					return err
-				}
 			}
 		}
-		positions, err = fold.Positions(ctx)
+		positions, err = f.fold.Positions(ctx)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	older := ""
-	err = f.retrying(ctx, "the store", func() error {
-		var err error
+	err = f.retrying(ctx, "the store", func() (err error) {
 		older, err = f.older(ctx, positions)
 		return err
 	})
 	if err != nil || older == "" {
 		return positions, err
 	}
-	if main {
-		return f.beginAnew(ctx, older)
-	}
-	if !rebuildable {
-		return nil, fmt.Errorf("%w: the store is older than what was folded: %s", ErrForeign, older)
-	}
-	f.log.Warn("the store is older than what was folded of it: a fold is made anew", "missing", older)
-	err = f.retrying(ctx, "its own file", func() error { return r.Reset(ctx) })
-	return map[StreamID]Position{}, err
+	return f.beginAnew(ctx, older)
 }
 
-// main is the fold that the service can't do without, if it can be made anew.
-func (f *follower) main() (Rebuildable, bool) {
-	r, ok := mainFold(f.fold).(Rebuildable)
-	return r, ok
+type clustered interface {
+	Cluster(ctx context.Context) (string, error)
+}
+
+// ours refuses a fold of another cluster's store.
+func (f *follower) ours(ctx context.Context, fold clustered) error {
+	switch cluster, err := fold.Cluster(ctx); {
+	case err != nil:
+		return err
+	case cluster != "" && cluster != f.s.Cluster():
+		return fmt.Errorf("%w: the index was folded from cluster %s, but %s is cluster %s: is it the right store? If so, delete the index", ErrForeign, cluster, f.s.o.Store, f.s.Cluster())
+	}
+	return nil
+}
+
+func (f *follower) notYet() error {
+	if err := f.s.vigil.down(); err != nil {
+		return err
+	}
+	return ErrStoreDown
 }

@@ -54,25 +54,31 @@ func (r *ram) count() int {
 	return r.entries
 }
 
-// node is a spool with a ram behind it.
-func node(t *testing.T, store blob.Store, dir string) (*world, *ram) {
-	t.Helper()
-	s, err := spool.Open(t.Context(), spool.Options{Store: store, DataDir: dir, Limits: spool.Limits{MinFree: -1}})
-	if err != nil {
-		t.Fatal(err)
-	}
+// node is a spool with a ram behind it, and others beside that.
+func node(t *testing.T, store blob.Store, dir string, others ...spool.Beside) (*world, *ram) {
+	w := openNode(t, store, dir)
 	t.Cleanup(func() {
-		if err := s.Close(context.Background()); err != nil {
+		if err := w.s.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
 	fold := &ram{pos: map[spool.StreamID]spool.Position{}}
 	go func() {
-		if err := s.Follow(t.Context(), fold); err != nil {
+		if err := w.s.Follow(t.Context(), fold, others...); err != nil {
 			t.Error(err)
 		}
 	}()
-	return &world{t: t, s: s, text: map[string]string{}}, fold
+	return w, fold
+}
+
+// openNode is a spool that nothing follows yet.
+func openNode(t *testing.T, store blob.Store, dir string) *world {
+	t.Helper()
+	s, err := spool.Open(t.Context(), spool.Options{Store: store, DataDir: dir, Limits: spool.Limits{MinFree: -1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &world{t: t, s: s, text: map[string]string{}}
 }
 
 // TestIdleCost: a month of S3 requests of an idle node stays under ten cents; of two that watch each other too.
@@ -87,7 +93,7 @@ func TestIdleCost(t *testing.T) {
 			var bills []*wrap.Counter
 			for _, dir := range dirs {
 				c := wrap.Count(store)
-				w, _ := node(t, c, dir)
+				w, _ := node(t, c, dir, newRecorder())
 				w.message(100)
 				w.record(spool.Event{Type: spool.ReplayPaused, Domain: "example.test"})
 				bills = append(bills, c)

@@ -3,7 +3,6 @@ package spool
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -45,7 +44,7 @@ type tail struct {
 	retry  time.Time // when that is tried again
 }
 
-// follower feeds one fold.
+// follower feeds one fold: the first of Follow, or (lead isn't nil) another with what that one has applied.
 type follower struct {
 	s    *Spool
 	fold Fold
@@ -55,6 +54,10 @@ type follower struct {
 	wake     chan struct{}
 	caughtUp chan struct{} // closed
 	ended    chan struct{}
+
+	lead    *follower      // of the first fold; nil: it is this one
+	beside  []*follower    // of the others
+	running sync.WaitGroup // of those
 
 	mu          sync.Mutex
 	queue       []Step // handed over by the writers
@@ -88,10 +91,16 @@ func (f *follower) run(ctx context.Context) error {
 	if err := f.begin(ctx); err != nil {
 		return err
 	}
+	for _, b := range f.beside {
+		f.running.Go(func() { b.runBeside(ctx) })
+	}
 	if err := f.catchUp(ctx, listAll); err != nil {
 		return err
 	}
 	close(f.caughtUp)
+	for _, b := range f.beside {
+		b.poke()
+	}
 	for {
 		if err := f.round(ctx); err != nil {
 			return err
@@ -106,7 +115,7 @@ func (f *follower) run(ctx context.Context) error {
 func (f *follower) retrying(ctx context.Context, what string, do func() error) error {
 	for try := 0; ; try++ {
 		err := do()
-		if err == nil || errors.Is(err, ErrForeign) || errors.Is(err, errAside) {
+		if err == nil || errors.Is(err, ErrForeign) {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -131,49 +140,6 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// begin waits for the store and compares it with what was folded.
-func (f *follower) begin(ctx context.Context) error {
-	err := f.retrying(ctx, "the store", func() error {
-		if f.s.Cluster() == "" {
-			return f.notYet()
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	positions, err := f.beginFolds(ctx)
-	if err != nil {
-		return err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.journal = append(slices.Clone(f.s.journaled()), f.journal...)
-	for id, pos := range positions {
-		f.tails[id] = &tail{id: id, pos: pos, broken: pos.Hash == unknownHash}
-		f.applied[id] = pos.Seq
-	}
-	return nil
-}
-
-// ours refuses a fold of another cluster's store.
-func (f *follower) ours(ctx context.Context, r Rebuildable) error {
-	switch cluster, err := r.Cluster(ctx); {
-	case err != nil:
-		return err
-	case cluster != "" && cluster != f.s.Cluster():
-		return fmt.Errorf("%w: the index was folded from cluster %s, but %s is cluster %s: is it the right store? If so, delete the index", ErrForeign, cluster, f.s.o.Store, f.s.Cluster())
-	}
-	return nil
-}
-
-func (f *follower) notYet() error {
-	if err := f.s.vigil.down(); err != nil {
-		return err
-	}
-	return ErrStoreDown
 }
 
 // listing says which streams are listed, beside those that are new; never those that are sealed.
@@ -201,7 +167,7 @@ func (f *follower) discover(ctx context.Context, which listing) (map[*tail][]uin
 			continue
 		}
 		t.listed = now
-		seqs, err := f.src.seqs(ctx, id, t.pos.Seq, nil)
+		seqs, err := f.src.seqs(ctx, id, t.pos.Seq, 0, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -365,7 +331,7 @@ func (f *follower) add(ctx context.Context, st Step) error {
 		if ev.Type == ReplayPaused && ev.Batch != "" {
 			f.told[ev.Batch] = true
 		}
-		if id, seq, ok := ParseKey(ev.Batch); ok && ev.Type == BatchDeleted {
+		if id, seq, ok := ParseKey(ev.Batch); ok && ev.Type == BatchDeleted && f.lead == nil {
 			f.know(id, seq+1) // its stream goes on behind it
 		}
 	}
@@ -377,14 +343,24 @@ func (f *follower) add(ctx context.Context, st Step) error {
 	return f.apply(ctx)
 }
 
-// apply gives the steps to the fold. It tries until that works: what can't be folded now must be later.
+// apply gives the steps to the fold, and what the first has applied to the others. What can't be folded now must be later: it
+// tries until that works, and with another fold the steps stay for who tries again.
 func (f *follower) apply(ctx context.Context) error {
 	if len(f.steps) == 0 {
 		return nil
 	}
-	err := f.retrying(ctx, "its own file", func() error { return f.fold.Apply(ctx, f.steps) })
-	if err != nil {
+	apply := func() error { return f.fold.Apply(ctx, f.steps) }
+	if f.lead != nil {
+		if err := apply(); err != nil {
+			return err
+		}
+	} else if err := f.retrying(ctx, "its own file", apply); err != nil {
 		return err
+	}
+	for _, b := range f.beside {
+		for _, st := range f.steps {
+			b.hand(st)
+		}
 	}
 	f.mu.Lock()
 	for _, st := range f.steps {
@@ -396,19 +372,26 @@ func (f *follower) apply(ctx context.Context) error {
 	f.moved = make(chan struct{})
 	f.mu.Unlock()
 	f.steps, f.items = nil, 0
-	f.tellLag()
+	if f.lead == nil {
+		f.tellLag()
+	}
 	return nil
+}
+
+// lag is how many batches are known of and not yet folded. The caller holds f.mu.
+func (f *follower) lag() (batches int) {
+	for id, head := range f.heads {
+		if a := f.applied[id]; head > a {
+			batches += int(head - a)
+		}
+	}
+	return batches
 }
 
 // tellLag tells the fold how far behind it is.
 func (f *follower) tellLag() {
 	f.mu.Lock()
-	behind := 0
-	for id, head := range f.heads {
-		if a := f.applied[id]; head > a {
-			behind += int(head - a)
-		}
-	}
+	behind := f.lag()
 	if behind == 0 {
 		f.behindSince = time.Time{}
 	} else if f.behindSince.IsZero() {
@@ -480,6 +463,9 @@ func (f *follower) synced(syncs []chan struct{}, complete bool) {
 // handedOver takes a step from a writer of this process. When steps before it were dropped it is
 // dropped too; readKnown then reads them all.
 func (f *follower) handedOver(ctx context.Context, st Step) error {
+	if st.Stream.IsZero() {
+		return f.add(ctx, st)
+	}
 	t := f.tail(st.Stream)
 	if st.Position.Seq != t.pos.Seq+1 {
 		return nil
@@ -510,12 +496,17 @@ func (f *follower) readKnown(ctx context.Context) error {
 			return err
 		}
 		if t.pos.Seq < head && !t.pos.Sealed && t.fails == 0 { // retention has deleted the last of them
-			f.mu.Lock()
-			f.applied[id] = max(f.applied[id], head)
-			f.heads[id] = 0
-			f.mu.Unlock()
-			t.pos, t.broken = Position{Seq: head, Hash: unknownHash}, true
+			f.skip(t, head)
 		}
 	}
 	return nil
+}
+
+// skip goes on behind what retention has deleted.
+func (f *follower) skip(t *tail, head uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.applied[t.id] = max(f.applied[t.id], head)
+	f.heads[t.id] = 0
+	t.pos, t.broken = Position{Seq: head, Hash: unknownHash}, true
 }

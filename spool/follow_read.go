@@ -201,8 +201,9 @@ func (o objects) streams(ctx context.Context) ([]StreamID, error) {
 	return all, nil
 }
 
-// seqs lists the numbers of a stream's objects from a number on. Keys that are no batch's are passed to strange.
-func (o objects) seqs(ctx context.Context, id StreamID, from uint64, strange func(key string)) ([]uint64, error) {
+// seqs lists the numbers of a stream's objects from a number on, at most limit of them (0: all). Keys that are no batch's are
+// passed to strange.
+func (o objects) seqs(ctx context.Context, id StreamID, from uint64, limit int, strange func(key string)) ([]uint64, error) {
 	after := ""
 	if from > 0 {
 		after = id.Key(from - 1)
@@ -219,7 +220,9 @@ func (o objects) seqs(ctx context.Context, id StreamID, from uint64, strange fun
 			}
 			continue
 		}
-		all = append(all, seq)
+		if all = append(all, seq); len(all) == limit {
+			break
+		}
 	}
 	return all, nil
 }

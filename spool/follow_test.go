@@ -35,11 +35,11 @@ type world struct {
 	text map[string]string
 	err  error
 
-	grace time.Duration // that Close has
-	also  []spool.Fold  // fed beside the index
+	grace time.Duration  // that Close has
+	also  []spool.Beside // fed beside the index
 }
 
-func start(t *testing.T, store blob.Store, dir string, also ...spool.Fold) *world {
+func start(t *testing.T, store blob.Store, dir string, also ...spool.Beside) *world {
 	t.Helper()
 	s, err := spool.Open(t.Context(), spool.Options{Store: store, DataDir: dir, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Limits: spool.Limits{MinFree: -1, InlineMax: 20000, LeaseTerm: 2 * time.Second}})
 	if err != nil {
@@ -64,11 +64,7 @@ func (w *world) openIndex() {
 func (w *world) follow() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	fold := spool.Fold(w.x)
-	if len(w.also) > 0 {
-		fold = spool.Folds(w.x, w.also...)
-	}
-	go func() { ended <- w.s.Follow(ctx, fold) }()
+	go func() { ended <- w.s.Follow(ctx, w.x, w.also...) }()
 	w.stop = func() error {
 		cancel()
 		select {
@@ -101,6 +97,17 @@ func (w *world) sync() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	if err := w.s.Sync(ctx); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// abreast waits for the folds beside the index.
+func (w *world) abreast() {
+	w.t.Helper()
+	w.sync()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := w.s.Abreast(ctx); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -55,15 +55,15 @@ func lasting(err error) bool {
 }
 
 // insist reads an object again that the store didn't give. In the ledger it does so until that works: a
-// delivery may stand there, and who doesn't know of it delivers again. Of a stream of mail the rest is left
-// for later (errStuck) as long as the store gives other things: mail that isn't known yet is only late.
+// delivery may stand there, and who doesn't know of it delivers again. Of a stream of mail, and for a fold beside the first, by
+// which nobody delivers, the rest is left for later (errStuck) as long as the store gives other things: it is only late.
 func (f *follower) insist(ctx context.Context, t *tail, r *read) error {
 	for lasting(r.err) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		f.failed(t, *r)
-		if !t.id.Ledger && t.fails >= insistTries && f.src.answers(ctx) {
+		if (!t.id.Ledger || f.lead != nil) && t.fails >= insistTries && f.src.answers(ctx) {
 			return errStuck
 		}
 		if !sleep(ctx, min(time.Second, 50*time.Millisecond<<min(t.fails, 5))) {
@@ -88,7 +88,7 @@ func (f *follower) failed(t *tail, r read) {
 	if was, ok := f.troubles[t.id]; ok && was.Key == tr.Key {
 		tr.Since = was.Since
 	} else {
-		f.log.Error("an object can't be read: the index waits for it", "key", tr.Key, "err", r.err)
+		f.log.Error("an object can't be read and is waited for", "key", tr.Key, "err", r.err)
 	}
 	f.troubles[t.id] = tr
 }

@@ -116,7 +116,7 @@ type checked struct {
 }
 
 func (c *checker) stream(ctx context.Context, id StreamID) error {
-	seqs, err := c.src.seqs(ctx, id, 0, func(key string) {
+	seqs, err := c.src.seqs(ctx, id, 0, 0, func(key string) {
 		c.found(Finding{Key: key, Kind: FoundStrange, Detail: "it is no batch", Harmless: true})
 	})
 	if err != nil {

@@ -42,7 +42,7 @@ func ReadLedger(ctx context.Context, store blob.Store, each func(Event), failed 
 		if !id.Ledger {
 			continue
 		}
-		seqs, err := src.seqs(ctx, id, 0, nil)
+		seqs, err := src.seqs(ctx, id, 0, 0, nil)
 		if err != nil {
 			return err
 		}

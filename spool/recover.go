@@ -103,7 +103,7 @@ func started(id StreamID) string { return strings.TrimPrefix(id.Name, id.Node()+
 // may be lost with the ledger, so replay of every domain waits for an admin's word: the event that says
 // so is durable before anything is forgotten.
 func (f *follower) beginAnew(ctx context.Context, why string) (map[StreamID]Position, error) {
-	r, ok := f.main()
+	r, ok := f.fold.(Rebuildable)
 	if !ok {
 		return nil, fmt.Errorf("%w: the store is older than the index: %s", ErrForeign, why)
 	}
@@ -140,9 +140,9 @@ func (f *follower) pauseAll(ctx context.Context, r Rebuildable, key, reason stri
 // batch, and the events that say so are durable before the batch is behind us. At the first reading the domains are known only with the
 // mail: the stream waits for it.
 func (f *follower) doubt(ctx context.Context, t *tail, key string) error {
-	r, ok := f.main()
+	r, ok := f.fold.(Rebuildable)
 	switch {
-	case !ok || f.told[key]:
+	case !ok || f.lead != nil || f.told[key]:
 		return nil
 	case f.early:
 		f.later = append(f.later, t)

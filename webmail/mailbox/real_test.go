@@ -47,7 +47,7 @@ func startNode(t *testing.T, store blob.Store, dir string, change func(*Options)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
-	go func() { n.ended <- n.sp.Follow(ctx, spool.Folds(n.x, n.s)) }()
+	go func() { n.ended <- n.sp.Follow(ctx, n.x, n.s) }()
 	t.Cleanup(n.stop)
 	return n
 }
@@ -74,7 +74,7 @@ func (n *node) sync() {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	if err := n.sp.Sync(ctx); err != nil {
+	if err := errors.Join(n.sp.Sync(ctx), n.sp.Abreast(ctx)); err != nil {
 		n.t.Fatal(err)
 	}
 }

@@ -302,7 +302,7 @@ func TestTextResumes(t *testing.T) {
 			t.Errorf("%q finds %d, want %d; %d wait", q, len(p.Items), want, p.Pending)
 		}
 	}
-	s.SetLag(lagMost+1, time.Time{})
+	s.SetBehind(spool.Behind{Batches: lagMost + 1})
 	if s.textStep(t.Context()) != lagRest {
 		t.Error("full text doesn't wait for the first fold")
 	}

@@ -37,10 +37,9 @@ type Store struct {
 	waitMu  sync.Mutex
 	waiting map[string]chan struct{} // entries that somebody waits for
 
-	lagMu sync.Mutex
-	lag   int
-	aside error
-	poke  chan struct{} // there is text to be read
+	behindMu sync.Mutex
+	behind   spool.Behind
+	poke     chan struct{} // there is text to be read
 }
 
 // state is what the writer keeps in memory; all of it is in the file too.
@@ -159,9 +158,6 @@ func scanKeys(r *sql.Rows, into ...*key) error {
 
 // Positions returns how far each stream is folded.
 func (s *Store) Positions(ctx context.Context) (map[spool.StreamID]spool.Position, error) {
-	s.lagMu.Lock()
-	s.aside = nil // it begins anew
-	s.lagMu.Unlock()
 	m := map[spool.StreamID]spool.Position{}
 	err := table.Each(ctx, s.db.Read, "SELECT ledger, name, seq, hash, sealed FROM stream WHERE hash<>''", func(r *sql.Rows) error {
 		var id spool.StreamID
@@ -183,18 +179,6 @@ func (s *Store) Cluster(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	return c, err
-}
-
-// Domains returns the domains of the addresses that have mail.
-func (s *Store) Domains(ctx context.Context) ([]string, error) {
-	var out []string
-	err := table.Each(ctx, s.db.Read, "SELECT DISTINCT substr(name, instr(name,'@')+1) FROM address WHERE instr(name,'@')>0 ORDER BY 1", func(r *sql.Rows) error {
-		var d string
-		err := r.Scan(&d)
-		out = append(out, d)
-		return err
-	})
-	return out, err
 }
 
 // Reset empties the store, so that the follower folds everything again. What happened to entries, and their flags, stay: a
@@ -220,32 +204,39 @@ func (s *Store) Reset(ctx context.Context) error {
 	return s.reload(ctx)
 }
 
-// SetLag is told by the follower how many batches are known of and not yet folded. While there are many, full text waits.
-func (s *Store) SetLag(batches int, since time.Time) {
-	s.lagMu.Lock()
-	defer s.lagMu.Unlock()
-	s.lag = batches
+// SetBehind is told by the follower how far the store is behind. While that is much, full text waits.
+func (s *Store) SetBehind(b spool.Behind) {
+	s.behindMu.Lock()
+	was := s.behind
+	s.behind = b
+	s.behindMu.Unlock()
+	switch {
+	case b.Err != nil && was.Err == nil:
+		s.log.Error("the webmail doesn't see what happens: its database can't take it in. Mend what is named and it goes on by itself; deleting webmail.db while restante is stopped is harmless", "error", b.Err)
+	case b.Err == nil && was.Err != nil:
+		s.log.Info("the webmail's database goes on and catches up", "batches", b.Batches)
+	case b.Since.IsZero() && !was.Since.IsZero() && s.o.Now().Sub(was.Since) > behindLong:
+		s.log.Info("the webmail has caught up", "behind_ms", s.o.Now().Sub(was.Since).Milliseconds())
+	}
 }
 
-// SetAside is told that the store is fed no longer, since it can't be written. What it has can still be read.
-func (s *Store) SetAside(err error) {
-	s.log.Error("the webmail doesn't see what happens any more: its database can't be written. Mend that and restart; deleting webmail.db is harmless", "err", err)
-	s.lagMu.Lock()
-	defer s.lagMu.Unlock()
-	s.aside = err
-}
+// behindLong is how long the store has been behind for that to be worth a word.
+const behindLong = 10 * time.Second
 
-// Trouble returns why the store is fed no longer, nil while it is.
-func (s *Store) Trouble() error {
-	s.lagMu.Lock()
-	defer s.lagMu.Unlock()
-	return s.aside
+// Behind returns since when the store lacks what happened, and why, for more than a moment; else the zero Behind.
+func (s *Store) Behind() spool.Behind {
+	s.behindMu.Lock()
+	defer s.behindMu.Unlock()
+	if s.behind.Err == nil && (s.behind.Since.IsZero() || s.o.Now().Sub(s.behind.Since) <= behindLong) {
+		return spool.Behind{}
+	}
+	return s.behind
 }
 
 func (s *Store) lagging() int {
-	s.lagMu.Lock()
-	defer s.lagMu.Unlock()
-	return s.lag
+	s.behindMu.Lock()
+	defer s.behindMu.Unlock()
+	return s.behind.Batches
 }
 
 // canonical is how addresses are compared.

@@ -33,7 +33,7 @@ func (a *App) makePeople(ctx context.Context) error {
 	if _, err := a.keys.wait(ctx); err != nil {
 		return err
 	}
-	if err := a.spool.CaughtUp(ctx); err != nil {
+	if err := a.spool.Abreast(ctx); err != nil {
 		return err
 	}
 	known, err := a.web.mail.Accounts(ctx)

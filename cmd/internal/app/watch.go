@@ -339,7 +339,7 @@ const followAgain = 5 * time.Second
 // follow keeps the index following. What stops it doesn't stop the node: mail is taken and kept without it.
 func (w *watch) follow(ctx context.Context) error {
 	for {
-		err := w.app.spool.Follow(ctx, w.app.fold())
+		err := w.app.follow(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}

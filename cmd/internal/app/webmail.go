@@ -161,12 +161,12 @@ func (a *App) openMail(c *config.Config) {
 	a.life.add("webmail database", func(context.Context) error { return s.Close() })
 }
 
-// fold is what follows the store.
-func (a *App) fold() spool.Fold {
+// follow feeds the index, and the webmail's database beside it.
+func (a *App) follow(ctx context.Context) error {
 	if a.web.mail == nil {
-		return a.index
+		return a.spool.Follow(ctx, a.index)
 	}
-	return spool.Folds(a.index, a.web.mail)
+	return a.spool.Follow(ctx, a.index, a.web.mail)
 }
 
 // accountEvents hands on what the webmail's database has read.
