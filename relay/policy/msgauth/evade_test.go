@@ -81,6 +81,19 @@ func TestFromThatReadersShow(t *testing.T) {
 		"=?utf-8?q?a=40example.com?=":                     PermError,
 		"Undisclosed senders:;":                           PermError,
 		"Anna: a@example.com;":                            Fail,
+		// What RFC 5322 allows around a domain, and what readers pass over.
+		"Anna <a@example.com (office)>":      Fail,
+		"Anna <a@(\\)office(s))example.com>": Fail,
+		"Anna <a@example . com>":             Fail,
+		"Anna <a@\r\n example\r\n .com>":     Fail,
+		"Anna <a@example.com.>":              Fail,
+		"a@example.com.":                     Fail,
+		"Anna <a@example.com\x00>":           Fail,
+		"Anna <a@example.com/>":              Fail,
+		"Anna <a@..example.com>":             Fail,
+		"Anna <a@x$.example.com>":            Fail,
+		"Anna <a@ex(a)mple.com>":             PermError, // of another name, which asks for nothing
+		"x@other.example.":                   PermError, // nothing passes that isn't one address
 	} {
 		j, srv := judge(t)
 		srv.Set(t, zone+"other.example. TXT \"v=spf1 ip4:203.0.113.0/24 -all\"\n_dmarc.other.example. TXT \"v=DMARC1; p=none\"\n")

@@ -107,22 +107,30 @@ func (h *header) authors() (domains []string, why string) {
 	case len(h.from) > 1:
 		why = "more than one From field"
 	}
+	bad := 0 // that can't be parsed
 	for _, from := range h.from {
 		addrs, doubt := addresses(from)
 		if doubt != "" {
 			why = doubt
 		}
 		for _, addr := range addrs {
-			if len(domains) > maxAuthors {
+			if len(domains)+bad > maxAuthors {
 				break
 			}
 			at := strings.LastIndexByte(addr, '@')
 			d, err := mailaddr.ParseDomain(addr[at+1:])
+			names := []string{d}
 			switch {
-			case at < 0 || err != nil || strings.HasPrefix(d, "["):
-				why = unread
-			case !slices.Contains(domains, d):
-				domains = append(domains, d)
+			case at < 0 || strings.HasPrefix(d, "["):
+				why, names = unread, nil
+			case err != nil:
+				bad++
+				why, names = unread, near(addr[at+1:])
+			}
+			for _, d := range names {
+				if !slices.Contains(domains, d) {
+					domains = append(domains, d)
+				}
 			}
 		}
 	}
@@ -190,9 +198,7 @@ func loose(s string) (out []string) {
 		if !ok {
 			break
 		}
-		end := strings.IndexFunc(after, func(c rune) bool {
-			return c < 0x80 && c != '.' && c != '-' && c != '_' && !unicode.IsLetter(c) && !unicode.IsDigit(c)
-		})
+		end := strings.IndexFunc(after, noName)
 		if end < 0 {
 			end = len(after)
 		}
@@ -202,6 +208,37 @@ func loose(s string) (out []string) {
 		s = after[end:]
 	}
 	return out
+}
+
+// noName reports what doesn't stand in a domain.
+func noName(c rune) bool {
+	return c < 0x80 && c != '.' && c != '-' && c != '_' && !unicode.IsLetter(c) && !unicode.IsDigit(c)
+}
+
+// near returns the names that a domain which can't be parsed may be read as: comments and blanks may stand in it (RFC 5322
+// 3.4.1, 4.4), and readers pass over more.
+func near(domain string) (names []string) {
+	var b strings.Builder
+	depth := 0
+	for i := 0; i < len(domain) && b.Len() < maxTag; i++ {
+		switch c := domain[i]; {
+		case c == '\\' && depth > 0:
+			i++
+		case c == '(':
+			depth++
+		case c == ')' && depth > 0:
+			depth--
+		case depth == 0 && c != ' ' && c != '\t' && c != '\r' && c != '\n':
+			b.WriteByte(c)
+		}
+	}
+	for part := range strings.FieldsFuncSeq(b.String(), noName) {
+		labels := strings.FieldsFunc(part, func(c rune) bool { return c == '.' })
+		if d, err := mailaddr.ParseDomain(strings.Join(labels, ".")); err == nil && len(labels) > 1 && len(names) < maxAuthors {
+			names = append(names, d)
+		}
+	}
+	return names
 }
 
 // aLabels brings a domain of a tag (which may be in U-labels, RFC 8616 5) to lower-case A-labels.

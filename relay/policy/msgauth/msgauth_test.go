@@ -279,6 +279,7 @@ func TestHeaderBombs(t *testing.T) {
 	for name, msg := range map[string]string{
 		"a domain without end":      message("a@" + cjk.String() + ".example"),
 		"signatures of such":        strings.Repeat(strings.ReplaceAll(sig, "d=example.com", "d="+cjk.String()[:12_000])+"\r\n", maxSignatures) + message("a@example.com"),
+		"domains that are none":     message(strings.Repeat("<a@$"+cjk.String()[:990]+">\r\n ", 250)),
 		"domains beside each other": message(strings.Repeat("<@"+strings.Repeat("x", 500)+">\r\n ", 450) + "<a@b.test>" + strings.Repeat(" @b.test\r\n", 450)),
 		"80,000 continuation lines": sig + strings.Repeat("\r\n ", 80_000) + "\r\n" + message("a@example.com"),
 		"80,000 of them in From":    "From: a@example.com" + strings.Repeat("\r\n ", 80_000) + "\r\n\r\n",
