@@ -18,7 +18,7 @@ const listedNames = 20_000
 
 // startAbuse makes what counts clients and looks them up.
 func (a *App) startAbuse(c *config.Config) error {
-	resolver, err := dns.New(dns.Options{Servers: c.DNS.Servers, Timeout: c.DNS.Timeout.Std(), CacheSize: listedNames, Fresh: true, Log: a.log})
+	resolver, err := dns.New(dns.Options{Servers: c.DNS.Servers, Timeout: c.DNS.Timeout.Std(), CacheSize: listedNames, Fresh: true, Health: a.servers, Log: a.log})
 	if err != nil {
 		return must("resolver of lists", err)
 	}
@@ -91,7 +91,11 @@ func dnsblLists(c *config.Config) []dnsbl.List {
 // abuseTroubles names lists that don't work, and an address that hides who connects.
 func (a *App) abuseTroubles() []string {
 	var list []string
-	for _, f := range a.dnsbl.Faults() {
+	faults := a.dnsbl.Faults()
+	if _, all := a.resolver.Silent(); all { // which is said once
+		faults = nil
+	}
+	for _, f := range faults {
 		list = append(list, fmt.Sprintf("the list %s is left out: %s", f.List, f.Text))
 	}
 	if from := a.smtp.HiddenBehind(); from.IsValid() {

@@ -79,6 +79,7 @@ type App struct {
 	store      blob.Store
 	spool      *spool.Spool
 	index      *index.Index
+	servers    *dns.Health // of all resolvers
 	resolver   *dns.Resolver
 	foreign    *dns.Resolver // for names that strangers bring
 	dialer     *smtpc.Dialer

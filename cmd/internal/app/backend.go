@@ -109,7 +109,7 @@ func (b *backend) strangers(ctx context.Context, c *config.Config) []string {
 	return list
 }
 
-// troubles names what is wrong with the webmail and with lists of addresses, who hides clients, and objects of the store that can't be read. Mail is
+// troubles names what is wrong with the webmail, with DNS and with lists of addresses, who hides clients, and objects of the store that can't be read. Mail is
 // taken all the same.
 func (a *App) troubles() []string {
 	var list []string
@@ -118,7 +118,7 @@ func (a *App) troubles() []string {
 			list = append(list, why)
 		}
 	}
-	list = append(append(list, a.abuseTroubles()...), a.filterTroubles()...)
+	list = slices.Concat(list, a.dnsTroubles(), a.abuseTroubles(), a.filterTroubles())
 	for _, t := range a.spool.Trouble() {
 		what := "mail of its stream is late"
 		if t.Ledger {

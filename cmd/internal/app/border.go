@@ -1,6 +1,10 @@
 package app
 
 import (
+	"fmt"
+	"strings"
+	"time"
+
 	"restante/cmd/internal/config"
 	"restante/dns"
 	"restante/relay/policy"
@@ -11,6 +15,10 @@ import (
 // mustn't push out the primary's address.
 const foreignNames = 20_000
 
+// foreignStale is how long strangers' answers are given on past their time while no resolver answers (RFC 8767 5 wants one day to three): mail
+// may be refused for what is no longer so, or believed.
+const foreignStale = 24 * time.Hour
+
 // startBorder puts up what strangers must pass.
 func (a *App) startBorder(c *config.Config) error {
 	if err := a.startAbuse(c); err != nil {
@@ -20,7 +28,7 @@ func (a *App) startBorder(c *config.Config) error {
 		return err
 	}
 	var err error
-	a.foreign, err = dns.New(dns.Options{Servers: c.DNS.Servers, Timeout: c.DNS.Timeout.Std(), CacheSize: foreignNames, Log: a.log})
+	a.foreign, err = dns.New(dns.Options{Servers: c.DNS.Servers, Timeout: c.DNS.Timeout.Std(), CacheSize: foreignNames, Stale: foreignStale, Health: a.servers, Log: a.log})
 	if err != nil {
 		return must("resolver of strangers' names", err)
 	}
@@ -42,6 +50,20 @@ func borderDomains(c *config.Config) []policy.Domain {
 			DNSError: policy.Action(d.Border.DNSError), Listed: policy.Action(d.Border.DNSBLListed),
 			Forwarders: d.Border.ForwarderNets,
 		})
+	}
+	return list
+}
+
+// dnsTroubles names resolvers that don't answer.
+func (a *App) dnsTroubles() []string {
+	silent, all := a.resolver.Silent()
+	var list []string
+	for _, s := range silent {
+		follows := "others are asked"
+		if all {
+			follows = "senders can't be judged, and nobody waits for that"
+		}
+		list = append(list, fmt.Sprintf("dns: no answer since %s from %s, %s; look at that resolver, or name others in [dns] servers", s.Since.Local().Format("2 Jan 15:04"), strings.TrimSuffix(s.Server, ":53"), follows))
 	}
 	return list
 }

@@ -79,7 +79,8 @@ func spoolLimits(c *config.Config) spool.Limits {
 func (a *App) startOutward(context.Context) error {
 	c := a.cfg.Load()
 	var err error
-	a.resolver, err = dns.New(dns.Options{Servers: c.DNS.Servers, Timeout: c.DNS.Timeout.Std(), TrustAD: c.DNS.Trusts(), Log: a.log})
+	a.servers = new(dns.Health)
+	a.resolver, err = dns.New(dns.Options{Servers: c.DNS.Servers, Timeout: c.DNS.Timeout.Std(), TrustAD: c.DNS.Trusts(), Health: a.servers, Log: a.log})
 	if err != nil {
 		return admin.Errorf(admin.KindFailed, "write [dns] servers, for example servers = [\"9.9.9.9\"]", "no resolver: %w", err)
 	}
