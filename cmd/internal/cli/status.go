@@ -126,6 +126,9 @@ func domainRow(d *admin.DomainStatus, s *admin.Status) statusRow {
 	if line := countsLine(d, s.Now, s.Index.Reading); line != "" {
 		r.below = append(r.below, line)
 	}
+	if d.Parked+d.EarlierParked > 0 {
+		r.below = append(r.below, "parked mail waits for a person -> restante queue list --state parked --domain "+d.Name)
+	}
 	for _, decl := range d.Declared {
 		r.below = append(r.below, declaredLine(decl, s.Now))
 	}

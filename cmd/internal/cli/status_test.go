@@ -40,8 +40,10 @@ func TestTroubleFirst(t *testing.T) {
 	if len(first) != 20+5 {
 		t.Errorf("%d lines", len(first))
 	}
-	if !strings.Contains(out.String(), "parked 1   pending 0   bounced 1   removed 2") {
-		t.Errorf("kept doesn't add up in\n%s", out)
+	for _, want := range []string{"parked 1   pending 0   bounced 1   removed 2", "-> restante queue list --state parked --domain d03.example"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, out)
+		}
 	}
 	s.Domains, s.Filters = s.Domains[:1], s.Filters[:1]
 	if needsAttention(s) {
