@@ -180,24 +180,11 @@ func diff(old, next *config.Config) (changed, restart []string) {
 	}
 	changed = []string{}
 	// Secrets look alike in the maps.
-	if !reflect.DeepEqual(old.Notify, next.Notify) {
-		changed = append(changed, "notify")
-	}
 	if old.Smarthost.Password != next.Smarthost.Password {
 		changed = append(changed, "smarthost.password")
 	}
 	if old.Rspamd.Password != next.Rspamd.Password {
 		changed = append(changed, "rspamd.password")
-	}
-	for i := range next.Domains {
-		d := &next.Domains[i]
-		was, ok := old.Domain(d.Name)
-		if ok && was.Submission.Password != d.Submission.Password {
-			changed = append(changed, "domain "+d.Name+" (submission.password)")
-		}
-		if ok && was.LDAP.Password != d.LDAP.Password {
-			changed = append(changed, "domain "+d.Name+" (ldap.password)")
-		}
 	}
 	walk("", x, y, func(key string) {
 		for _, r := range needRestart() {
@@ -207,18 +194,21 @@ func diff(old, next *config.Config) (changed, restart []string) {
 			}
 		}
 		if key == "domain" {
-			changed = append(changed, diffDomains(x[key], y[key])...)
 			return
 		}
 		changed = append(changed, key)
 	})
+	if !reflect.DeepEqual(old.Notify, next.Notify) && !slices.ContainsFunc(changed, func(key string) bool { return strings.HasPrefix(key, "notify.") }) {
+		changed = append(changed, "notify")
+	}
+	changed = append(changed, diffDomains(old, next, x["domain"], y["domain"])...)
 	slices.Sort(changed)
 	slices.Sort(restart)
 	return slices.Compact(changed), restart
 }
 
-// diffDomains names the domains that are new, gone or not as they were.
-func diffDomains(old, next any) []string {
+// diffDomains names the domains that are new, gone or not as they were. oldMap and nextMap are them as in config.Map.
+func diffDomains(old, next *config.Config, oldMap, nextMap any) []string {
 	byName := func(v any) map[string]map[string]any {
 		out := make(map[string]map[string]any)
 		list, _ := v.([]map[string]any)
@@ -228,7 +218,7 @@ func diffDomains(old, next any) []string {
 		}
 		return out
 	}
-	x, y := byName(old), byName(next)
+	x, y := byName(oldMap), byName(nextMap)
 	var list []string
 	for name := range x {
 		if y[name] == nil {
@@ -236,17 +226,28 @@ func diffDomains(old, next any) []string {
 		}
 	}
 	for name, d := range y {
-		switch was := x[name]; {
-		case was == nil:
+		was := x[name]
+		if was == nil {
 			list = append(list, "domain "+name+" (new)")
-		case !reflect.DeepEqual(was, d):
-			var keys []string
-			walk("", was, d, func(key string) { keys = append(keys, key) })
-			slices.Sort(keys)
+			continue
+		}
+		var keys []string
+		walk("", was, d, func(key string) { keys = append(keys, key) })
+		// Secrets look alike in the maps.
+		a, _ := old.Domain(name)
+		b, _ := next.Domain(name)
+		if a.LDAP.Password != b.LDAP.Password {
+			keys = append(keys, "ldap.password")
+		}
+		if a.Submission.Password != b.Submission.Password {
+			keys = append(keys, "submission.password")
+		}
+		slices.Sort(keys)
+		if keys = slices.Compact(keys); len(keys) > 0 {
 			list = append(list, "domain "+name+" ("+strings.Join(keys, ", ")+")")
 		}
 	}
-	if list == nil {
+	if list == nil && !reflect.DeepEqual(oldMap, nextMap) {
 		list = []string{"domain (order)"}
 	}
 	return list

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,6 +31,27 @@ func TestReloadKeepsPendingDomain(t *testing.T) {
 	}
 	if _, err := a.Reload(t.Context(), "test"); err == nil || !strings.Contains(fmt.Sprint(err), "pending") {
 		t.Errorf("right after a message was kept: %v", err)
+	}
+}
+
+// TestReloadedNamesEachKeyOnce: what has changed is told by its keys, passwords too, and each domain once.
+func TestReloadedNamesEachKeyOnce(t *testing.T) {
+	domains := []config.Domain{{Name: "one.test"}, {Name: "two.test"}}
+	old := &config.Config{Domains: domains}
+	for want, change := range map[string]func(*config.Config){
+		"[]": func(*config.Config) {},
+		"[domain one.test (ldap.base, ldap.password)]": func(c *config.Config) { c.Domains[0].LDAP.Base, c.Domains[0].LDAP.Password = "dc=test", "secret" },
+		"[domain two.test (submission.password)]":      func(c *config.Config) { c.Domains[1].Submission.Password = "secret" },
+		"[domain (order)]":                             func(c *config.Config) { slices.Reverse(c.Domains) },
+		"[domain two.test (removed)]":                  func(c *config.Config) { c.Domains = c.Domains[:1] },
+		"[notify.timeout rspamd.password]":             func(c *config.Config) { c.Notify.Timeout, c.Rspamd.Password = 1e9, "secret" },
+	} {
+		next := *old
+		next.Domains = slices.Clone(domains)
+		change(&next)
+		if changed, _ := diff(old, &next); fmt.Sprint(changed) != want {
+			t.Errorf("%v, not %s", changed, want)
+		}
 	}
 }
 
