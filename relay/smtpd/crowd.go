@@ -24,8 +24,8 @@ const (
 	crowdRest  = 50 * time.Millisecond // until all are looked at again when nobody could be sent away
 )
 
-// admit counts a session, or says why not.
-func (s *Server) admit(w *wire) reply.Reply {
+// admit counts a session, or says why not; written is false if the log has enough lines about such as this.
+func (s *Server) admit(w *wire) (r reply.Reply, written bool) {
 	addr := w.remote.Addr()
 	over := s.o.Rates.Connect(addr)
 	named := s.o.Rates.Named(addr) || s.isProxy(addr)
@@ -34,23 +34,23 @@ func (s *Server) admit(w *wire) reply.Reply {
 	key := rate.Address(addr)
 	switch {
 	case s.stopping:
-		return reply.New(421, reply.Enhanced{4, 3, 2}, "%s is being restarted, come back in a moment", s.o.Hostname)
+		return reply.New(421, reply.Enhanced{4, 3, 2}, "%s is being restarted, come back in a moment", s.o.Hostname), false
 	case !over.IsZero():
-		s.o.Metrics.limited("rate_" + over.Kind)
-		return w.over(421, over)
+		written = w.limited(connectionRefused, "rate_"+over.Kind)
+		return w.over(421, over), written
 	case s.from[key] >= w.limits.SessionsPerAddress && !named && !s.hides(addr):
-		s.o.Metrics.limited("sessions_per_address")
-		return w.refuse(421, reply.Enhanced{4, 7, 0}, "%s has too many connections from you", s.o.Hostname)
+		written = w.limited(connectionRefused, "sessions_per_address")
+		return w.refuse(421, reply.Enhanced{4, 7, 0}, "%s has too many connections from you", s.o.Hostname), written
 	case len(s.wires)-s.going >= w.limits.Sessions && !s.makeRoom(w.limits.Sessions):
-		s.o.Metrics.limited("sessions")
-		return w.refuse(421, reply.Enhanced{4, 3, 2}, "%s has too many connections, come back later", s.o.Hostname)
+		written = w.limited(connectionRefused, "sessions")
+		return w.refuse(421, reply.Enhanced{4, 3, 2}, "%s has too many connections, come back later", s.o.Hostname), written
 	}
 	s.from[key]++
 	s.wires[w] = struct{}{}
 	s.stressed.Store(len(s.wires)*100 >= w.limits.Sessions*stressAt)
 	s.meet(addr, named)
 	s.wg.Add(1)
-	return reply.Reply{}
+	return reply.Reply{}, false
 }
 
 // remove forgets a session.

@@ -247,6 +247,12 @@ func (l *locked) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
+func (l *locked) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 // One line a transaction, whatever becomes of it, with nothing in it that could forge another, after one for each refused recipient;
 // and it is counted once.
 func TestLogAndMetrics(t *testing.T) {

@@ -59,7 +59,10 @@ func (s *Server) accept(nc net.Conn) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopping || len(s.headers) >= s.limits.Load().Sessions {
+	if full := len(s.headers) >= s.limits.Load().Sessions; full || s.stopping {
+		if full {
+			s.o.Metrics.limited("proxy")
+		}
 		nc.Close() // it makes another connection when its client comes again
 		return
 	}
@@ -70,17 +73,28 @@ func (s *Server) accept(nc net.Conn) {
 		client, err := readProxy(nc)
 		s.mu.Lock()
 		delete(s.headers, nc)
+		stopping := s.stopping
 		s.mu.Unlock()
 		if err != nil {
-			s.o.Metrics.limited("proxy")
-			s.o.Log.Warn("a load balancer didn't say for whom it connects; let it speak the PROXY protocol, or take it out of [smtp] proxies", "proxy", from.String(), "error", err)
 			nc.Close()
+			s.mute(from, err, stopping)
 			return
 		}
 		if client != nil {
 			s.serve(client)
 		}
 	}()
+}
+
+// mute tells of a load balancer that didn't say for whom it connects, unless it was cut off by a stop.
+func (s *Server) mute(from netip.Addr, err error, stopping bool) {
+	if stopping {
+		return
+	}
+	s.o.Metrics.limited("proxy")
+	if _, full := s.refusals.note(proxySilent, "proxy", from, "", linesInFull); full {
+		s.o.Log.Warn(proxySilent, "proxy", from.String(), "error", err)
+	}
 }
 
 // readProxy reads the header of a connection (PROXY protocol, versions 1 and 2). A load balancer that speaks for itself (LOCAL),

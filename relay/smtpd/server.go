@@ -37,6 +37,7 @@ type Server struct {
 	wg       sync.WaitGroup // sessions, and transactions
 	small    sync.Pool      // of *[]byte, to read commands into
 	large    sync.Pool      // of *[]byte, to read messages into
+	refusals refusals
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -72,7 +73,7 @@ func newServer(o Options) (*Server, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		o: o, stopped: make(chan struct{}),
+		o: o, stopped: make(chan struct{}), refusals: refusals{log: o.Log},
 		listeners: map[net.Listener]struct{}{}, wires: map[*wire]struct{}{}, headers: map[net.Conn]struct{}{}, from: map[netip.Prefix]int{},
 	}
 	s.ctx, s.cut = context.WithCancel(context.Background())
@@ -176,8 +177,10 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) serve(nc net.Conn) {
 	id := spool.NewID()
 	w := newWire(s, nc, id[len(id)-8:])
-	if r := s.admit(w); !r.IsZero() {
-		w.logRefusal("connection refused", r)
+	if r, written := s.admit(w); !r.IsZero() {
+		if written {
+			w.logRefusal(connectionRefused, r)
+		}
 		w.limits.Write = time.Second // never waits: the buffer of a new connection is empty
 		w.bye(r)
 		w.cancel()
@@ -239,6 +242,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		<-done
 	}
 	s.cut()
+	s.refusals.flush()
 	return err
 }
 

@@ -54,7 +54,11 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 	if r.Refuses() {
 		w.cmd.judged = true
 		t.result = r
-		t.log("refused at MAIL")
+		if w.oneByOne(r) {
+			t.log("refused at MAIL")
+		} else {
+			w.srv.o.Metrics.transaction(t, 0)
+		}
 		return wireError(r)
 	}
 	t.tx = tx
@@ -95,7 +99,9 @@ func (s *session) Rcpt(to string, opts *smtp.RcptOptions) error {
 	t.refusal = r
 	w.cmd.judged = true
 	w.srv.o.Metrics.rcptRefused(r)
-	w.logRefusal("recipient refused", r, "to", spool.Printable(w.cmd.path))
+	if w.oneByOne(r) {
+		w.logRefusal("recipient refused", r, "to", spool.Printable(w.cmd.path))
+	}
 	w.harvest(r)
 	return wireError(r)
 }

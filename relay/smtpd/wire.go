@@ -65,6 +65,10 @@ type wire struct {
 	doom     reply.Reply   // is sent at the next command, and then the connection is closed
 	last     bool          // close after the reply under way
 
+	written     bool        // a line about a refusal
+	unwritten   int         // refusals that the log only counts
+	lastRefusal reply.Reply // of those
+
 	verified string  // what came from name
 	known    *Client // the last that client returned
 
@@ -284,10 +288,12 @@ func (w *wire) lost(err error) error {
 	case errors.Is(err, errLeave):
 		w.bye(reply.New(421, reply.Enhanced{4, 3, 2}, "%s is being restarted, come back in a moment", w.srv.o.Hostname))
 	case errors.Is(err, errCrowd):
-		w.srv.o.Metrics.limited("crowd")
 		w.limits.Write = time.Second // the place has been given to somebody else
+		full := w.limited(idleEnded, "crowd")
 		r := w.refuse(421, reply.Enhanced{4, 3, 2}, "%s has too many connections and you were idle, come back later", w.srv.o.Hostname)
-		w.logRefusal("idle session ended", r)
+		if full {
+			w.logRefusal(idleEnded, r)
+		}
 		w.bye(r)
 	case errors.Is(err, errSlow):
 		w.srv.o.Metrics.limited("rate")
@@ -374,7 +380,9 @@ func (w *wire) handshake() error {
 	w.shake(false)
 	if err != nil {
 		w.srv.o.Metrics.tls("failed")
-		w.log.Info("tls handshake failed", "error", err)
+		if _, full := w.srv.refusals.note(tlsFailed, "tls", w.remote.Addr(), w.id, linesInFull); full {
+			w.log.Info(tlsFailed, "error", err)
+		}
 		w.err = errGone // never back to plain text
 		return w.err
 	}
@@ -402,6 +410,7 @@ func (w *wire) close() {
 		return
 	}
 	w.cancel()
+	w.rest()
 	if w.last {
 		w.linger()
 	}
