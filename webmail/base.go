@@ -93,7 +93,7 @@ type railBox struct {
 type railFolder struct {
 	Path, Label, Icon string
 	Count             int    // unread in the inbox, all of the drafts; 0 shows nothing
-	CountSays         string // for screen readers: "unread"
+	CountSays         string // for screen readers, said after the number: "unread", "drafts"
 	Current           bool
 }
 
@@ -140,17 +140,15 @@ func (s *Server) railBox(r *http.Request, v *viewer, t *words.Words, b mailbox.B
 		}
 	}
 	for _, f := range folders {
-		n := counts[f].Unread
-		says := t.T("common.unread")
+		n, says := 0, "common.unread"
 		switch f {
 		case mailbox.Drafts:
-			n, says = counts[f].Total, t.T("common.drafts_count")
+			n, says = counts[f].Total, "common.drafts_count"
 		case mailbox.Inbox:
-		default:
-			n = 0
+			n = counts[f].Unread
 		}
 		out.Folders = append(out.Folders, railFolder{Path: boxPath(name, f), Label: t.T("common.folder." + string(f)), Icon: folderIcon(f),
-			Count: n, CountSays: says, Current: name == current && f == folder})
+			Count: n, CountSays: t.T(says, "n", n), Current: name == current && f == folder})
 	}
 	return out
 }

@@ -115,6 +115,30 @@ func names(s string) []string {
 	return slices.Compact(all)
 }
 
+// TestCountedWordsHavePlurals: what is said of {n} things has a form for one of them.
+func TestCountedWordsHavePlurals(t *testing.T) {
+	for key, forms := range Of("en").texts {
+		if strings.Contains(forms["other"], "{n}") && forms["one"] == "" && key != "read.title" { // "Inbox (3)"
+			t.Errorf("%s has no form for one", key)
+		}
+	}
+	for _, c := range []struct {
+		lang, key    string
+		n            int
+		want, others string
+	}{
+		{"en", "common.drafts_count", 1, "draft", "drafts"}, {"de", "common.drafts_count", 1, "Entwurf", "Entwürfe"},
+		{"fr", "common.drafts_count", 1, "brouillon", "brouillons"}, {"fr", "common.unread", 0, "non lu", "non lus"},
+		{"ja", "common.drafts_count", 1, "件の下書き", "件の下書き"}, {"fr", "handover.more", 1, "et 1 autre", "et 2 autres"},
+		{"en", "read.event.more", 1, "and 1 other", "and 2 others"}, {"de", "read.messages", 1, "1 Nachricht", "2 Nachrichten"},
+	} {
+		w := Of(c.lang)
+		if got, others := w.T(c.key, "n", c.n), w.T(c.key, "n", 2); got != c.want || others != c.others {
+			t.Errorf("%s %s: %q and %q, want %q and %q", c.lang, c.key, got, others, c.want, c.others)
+		}
+	}
+}
+
 func TestLanguagesAreComplete(t *testing.T) {
 	en := Of("en")
 	for _, lang := range Languages() {
