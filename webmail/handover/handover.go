@@ -184,7 +184,7 @@ func (d draft) build(name string, room int64) ([]byte, error) {
 func (r Report) text(t *words.Words, zone *time.Location) string {
 	o := r.Outage
 	parts := []string{
-		t.T("handover.intro", "since", t.Full(o.Since, zone), "until", t.Full(o.Until, zone)),
+		t.T("handover.intro", "during", during(t, o, zone)),
 		r.arrived(t, zone), r.sent(t, zone), r.unsent(t), r.shared(t),
 	}
 	if o.URL != "" && !o.ReadingUntil.IsZero() {
@@ -192,6 +192,14 @@ func (r Report) text(t *words.Words, zone *time.Location) string {
 	}
 	parts = append(parts, t.T("handover.foot"))
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "\n\n")
+}
+
+// during says when the outage was, its day once when it was within one.
+func during(t *words.Words, o Outage, zone *time.Location) string {
+	if day := t.Day(o.Since, zone); day == t.Day(o.Until, zone) {
+		return t.T("handover.day", "day", day, "since", t.Clock(o.Since, zone), "until", t.Clock(o.Until, zone))
+	}
+	return t.T("handover.during", "since", t.Full(o.Since, zone), "until", t.Full(o.Until, zone))
 }
 
 func (r Report) arrived(t *words.Words, zone *time.Location) string {

@@ -18,6 +18,7 @@ import (
 	"restante/webmail/compose"
 	"restante/webmail/mailbox"
 	"restante/webmail/render"
+	"restante/webmail/words"
 )
 
 var (
@@ -116,6 +117,24 @@ func read(t *testing.T, raw []byte) (*render.Message, string) {
 	return m, strings.TrimPrefix(strings.ReplaceAll(s, " \n", " "), " ") // format=flowed, "From" stuffed
 }
 
+// TestDuring: the day is said once of an outage within one.
+func TestDuring(t *testing.T) {
+	berlin, err := time.LoadLocation(anna.Zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Outage{Since: since, Until: until}
+	for lang, want := range map[string]string{"fr": "Le samedi 21 novembre 2026 de 09:12 à 10:03", "de": "Am Samstag, 21. November 2026, von 09:12 bis 10:03"} {
+		if got := during(words.Of(lang), o, berlin); got != want {
+			t.Errorf("%s: %q", lang, got)
+		}
+	}
+	o.Until = o.Until.AddDate(0, 0, 1)
+	if got := during(words.Of("en"), o, berlin); got != "From Saturday, 21 November 2026, 09:12 until Sunday, 22 November 2026, 10:03" {
+		t.Errorf("over midnight: %q", got)
+	}
+}
+
 func TestHandOverMail(t *testing.T) {
 	r := collect(t, sample(), anna)
 	if !r.Worth() {
@@ -126,7 +145,7 @@ func TestHandOverMail(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, got := read(t, raw)
-	want := `From Saturday, 21 November 2026, 09:12 until Saturday, 21 November 2026, 10:03 your mail server couldn't be reached, and your mail arrived in the emergency webmail. What arrived there is handed over to this mailbox, also what you deleted there. Here everything is new again; this is how it stood there:
+	want := `On Saturday, 21 November 2026, from 09:12 until 10:03 your mail server couldn't be reached, and your mail arrived in the emergency webmail. What arrived there is handed over to this mailbox, also what you deleted there. Here everything is new again; this is how it stood there:
 
 3 messages arrived.
 2 read, 1 answered, 1 deleted.
