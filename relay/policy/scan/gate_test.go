@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -23,18 +24,15 @@ import (
 // fake is a filter that answers as it is told.
 type fake struct {
 	asked  atomic.Int64
-	answer func(ctx context.Context) (finding, error)
+	answer func(ctx context.Context, m *Message) (finding, error)
 }
 
-func (f *fake) ask(ctx context.Context, _ *Message) (finding, error) {
+func (f *fake) ask(ctx context.Context, m *Message) (finding, error) {
 	f.asked.Add(1)
-	return f.answer(ctx)
+	return f.answer(ctx, m)
 }
 
-func (f *fake) look(ctx context.Context) (string, error) {
-	_, err := f.answer(ctx)
-	return "fake", err
-}
+func (f *fake) look(context.Context) (string, error) { return "fake", nil } // who it is it always says
 
 func (f *fake) close() {}
 
@@ -51,7 +49,7 @@ func faked(t *testing.T, c Filter, f *fake) *Set {
 }
 
 func TestFailingOpenAndClosed(t *testing.T) {
-	f := &fake{answer: func(context.Context) (finding, error) { return finding{}, errors.New("broken") }}
+	f := &fake{answer: func(context.Context, *Message) (finding, error) { return finding{}, errors.New("broken") }}
 	r := faked(t, Filter{}, f).Scan(context.Background(), message("Hello", "x"))
 	if r.Action != Mark || r.Verdicts["fake"] != "not scanned" || r.Reason != "fake: not scanned: broken" ||
 		string(r.Fields) != "X-Restante-Scan: mx2.example.net; fake=not-scanned\r\n" {
@@ -67,57 +65,151 @@ func TestFailingOpenAndClosed(t *testing.T) {
 	}
 }
 
-// TestHangingFilter: nobody waits longer than the time limit, and after some failures nobody waits at all until one message
-// has found the filter well again.
+// hang waits for as long as there is time.
+func hang(ctx context.Context) (finding, error) {
+	<-ctx.Done()
+	return finding{}, ctx.Err()
+}
+
+// running has the filters tried by themselves until the test ends, in fake time.
+func running(t *testing.T, s *Set) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
+
+// timed is the result of a message, and how long it took.
+func timed(t *testing.T, s *Set, m Message) (Result, time.Duration) {
+	start := time.Now()
+	return s.Scan(t.Context(), m), time.Since(start)
+}
+
+// TestHangingFilter: one that scans nothing, yet says who it is, costs the first messages their time limit; then nobody waits,
+// however long it lasts, until it works again.
 func TestHangingFilter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var well atomic.Bool
-		f := &fake{answer: func(ctx context.Context) (finding, error) {
-			if well.Load() {
-				return finding{verdict: "clean"}, nil
+		var hangs atomic.Bool
+		f := &fake{answer: func(ctx context.Context, _ *Message) (finding, error) {
+			if hangs.Load() {
+				return hang(ctx)
 			}
-			<-ctx.Done()
-			return finding{}, ctx.Err()
+			return finding{verdict: "clean"}, nil
 		}}
-		s := faked(t, Filter{Timeout: 5 * time.Second, Connections: 2}, f)
-		scan := func() (Result, time.Duration) {
-			start := time.Now()
-			return s.Scan(t.Context(), message("Hello", "x")), time.Since(start)
+		s := faked(t, Filter{}, f)
+		running(t, s)
+		if r, _ := timed(t, s, message("Hello", "x")); r.Action != Take {
+			t.Errorf("%+v", r)
 		}
-		for i := range 5 {
-			r, took := scan()
-			if r.Action != Mark || i < failuresInRow && took != 5*time.Second || i >= failuresInRow && took != 0 {
-				t.Errorf("%d: %q after %v", i, r.Reason, took)
+		hangs.Store(true)
+		begin, waited := time.Now(), 0
+		for time.Since(begin) < 5*time.Minute {
+			r, took := timed(t, s, message("Hello", "x"))
+			if r.Action != Mark || took > DefaultTimeout {
+				t.Errorf("%q after %v", r.Reason, took)
 			}
+			if took > 0 {
+				waited++
+			}
+			time.Sleep(time.Second)
 		}
-		if f.asked.Load() != failuresInRow {
-			t.Errorf("asked %d times", f.asked.Load())
+		st := s.Status()[0]
+		if waited > 2 || st.Up || st.Since.Sub(begin) > slowAfter+tryTime || !strings.Contains(st.Failure, "a small message for trial isn't scanned within 10s") {
+			t.Errorf("%d messages waited; %+v", waited, st)
 		}
-		time.Sleep(pauseAfter)
-		well.Store(true)
-		if r, _ := scan(); r.Action != Take || !s.Status()[0].Up {
+		hangs.Store(false)
+		time.Sleep(tryTime + tryEvery)
+		if r, _ := timed(t, s, message("Hello", "x")); r.Action != Take || !s.Status()[0].Up || !s.Status()[0].Since.IsZero() {
 			t.Errorf("%+v %+v", r, s.Status())
 		}
-		// All connections in use: the others wait for as long as they may.
-		well.Store(false)
+		// One that nobody sends mail is found to hang all the same.
+		hangs.Store(true)
+		time.Sleep(2*lookEvery + tryTime)
+		if s.Status()[0].Up {
+			t.Error("nobody noticed that it hangs")
+		}
+		s.gates.Store(new([]*gate)) // nothing more to try
+	})
+}
+
+// TestSlowMessages: whoever sends messages that take too long, as many as they can from one address, has them not scanned and nobody else's.
+func TestSlowMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var inUse, most atomic.Int64
+		f := &fake{answer: func(ctx context.Context, m *Message) (finding, error) {
+			if m.From != "slow@kunde.example" {
+				return finding{verdict: "clean"}, nil
+			}
+			most.Store(max(most.Load(), inUse.Add(1)))
+			defer inUse.Add(-1)
+			return hang(ctx)
+		}}
+		s := faked(t, Filter{WhenFailing: Defer}, f)
+		running(t, s)
 		var wg sync.WaitGroup
-		for range 10 {
+		for i := range 300 {
+			m := message("Hello", "x")
+			m.From, m.Client.Addr = "slow@kunde.example", fmt.Sprintf("2001:db8::%x", i) // of one network
 			wg.Go(func() {
-				if r, took := scan(); r.Action != Mark || took > 5*time.Second {
+				time.Sleep(time.Duration(i) * 200 * time.Millisecond)
+				if r, took := timed(t, s, m); r.Action != Defer || took > DefaultTimeout || r.Reply.Code != 451 {
+					t.Errorf("%+v after %v", r, took)
+				}
+			})
+		}
+		for range 60 {
+			time.Sleep(time.Second)
+			if r, took := timed(t, s, message("Hello", "x")); r.Action != Take || took > 0 {
+				t.Fatalf("%+v after %v", r, took)
+			}
+		}
+		wg.Wait()
+		st := s.Status()[0]
+		if !st.Up || st.Failed != 300 || !strings.Contains(st.Failure, "octets") || most.Load() != DefaultConnections/shareOf {
+			t.Errorf("%+v, %d at a time", st, most.Load())
+		}
+		if g := (*s.gates.Load())[0]; len(g.shares) != 0 {
+			t.Errorf("%d shares are left", len(g.shares))
+		}
+		// A session that went away says nothing of the filter.
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		m := message("Hello", "x")
+		m.From = "slow@kunde.example"
+		if s.Scan(ctx, m); s.Status()[0].Failed != 300 {
+			t.Error("a session's end counted as the filter's failure")
+		}
+	})
+}
+
+// TestAllConnectionsInUse: who comes then waits no longer than for a filter that is slow.
+func TestAllConnectionsInUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := faked(t, Filter{Connections: 2}, &fake{answer: func(ctx context.Context, _ *Message) (finding, error) { return hang(ctx) }})
+		var wg sync.WaitGroup
+		var full atomic.Int64
+		for i := range 6 {
+			m := message("Hello", "x")
+			m.Client.Addr = fmt.Sprintf("192.0.2.%d", i%3)
+			wg.Go(func() {
+				r, took := timed(t, s, m)
+				if r.Action != Mark || took != DefaultTimeout {
 					t.Errorf("%q after %v", r.Reason, took)
+				}
+				if strings.Contains(r.Reason, "were in use") {
+					full.Add(1)
 				}
 			})
 		}
 		wg.Wait()
-		// A session that went away says nothing of the filter.
-		well.Store(true)
-		s.Look(t.Context())
-		well.Store(false)
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		s.Scan(ctx, message("Hello", "x"))
-		if !s.Status()[0].Up {
-			t.Error("a session's end counted as the filter's failure")
+		if full.Load() == 0 { // at the end of their time some may still get one
+			t.Error("nobody was told")
 		}
 	})
 }

@@ -3,8 +3,10 @@ package scan
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"restante/relay/policy/scan/scantest"
 	"restante/relay/reply"
@@ -76,6 +78,22 @@ func TestRspamd(t *testing.T) {
 	s.Look(context.Background())
 	if st := s.Status(); len(st) != 1 || !st[0].Up || !strings.HasPrefix(st[0].Version, "rspamd/") || st[0].Asked == 0 || st[0].Failed != 0 {
 		t.Errorf("%+v", st)
+	}
+	slow(t, in.URL)
+}
+
+// slow sends a message that keeps a worker of rspamd busy beyond its time: it isn't scanned, and the filter stays in use.
+func slow(t *testing.T, url string) {
+	s := newSet(t, Config{Rspamd: Rspamd{URL: url, Filter: Filter{Timeout: 1500 * time.Millisecond}}})
+	r := s.Scan(context.Background(), message("spam-slow", "x"))
+	if r.Action != Mark || !strings.Contains(r.Reason, "not done within 1.5s, for a message of") {
+		t.Errorf("%+v", r)
+	}
+	if err := poll(func() bool { s.Look(context.Background()); return s.Status()[0].Up }); err != nil {
+		t.Errorf("%v: %+v", err, s.Status()[0])
+	}
+	if r := s.Scan(context.Background(), message("spam-reject", "x")); r.Action != Refuse {
+		t.Errorf("%+v", r)
 	}
 }
 
@@ -159,6 +177,42 @@ func TestBoth(t *testing.T) {
 	if r := s.Scan(context.Background(), m); r.Action != Refuse || r.Virus == "" || r.Fields != nil {
 		t.Errorf("outgoing: %+v", r)
 	}
+}
+
+// TestHangingClamd: a real one that takes connections and answers nothing isn't waited for after it was tried, and is asked again when it works.
+func TestHangingClamd(t *testing.T) {
+	in := scantest.Clamd(t)
+	s := newSet(t, Config{Clamd: Clamd{Address: in.Address, Filter: Filter{Timeout: 500 * time.Millisecond, WhenFailing: Defer}}})
+	t.Cleanup(func() { _ = in.GoOn() }) // or it wouldn't end
+	if err := in.Hang(); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.Scan(context.Background(), message("Hello", "x")); r.Action != Defer || !s.Status()[0].Up {
+		t.Errorf("%+v", r)
+	}
+	s.Look(context.Background())
+	if r := s.Scan(context.Background(), message("Hello", "x")); r.Action != Defer || !strings.Contains(r.Reason, errFailing.Error()) || s.Status()[0].Up {
+		t.Errorf("%+v", r)
+	}
+	if err := in.GoOn(); err != nil {
+		t.Fatal(err)
+	}
+	if err := poll(func() bool { s.Look(context.Background()); return s.Status()[0].Up }); err != nil {
+		t.Fatalf("%v: %+v", err, s.Status()[0])
+	}
+	if r := s.Scan(context.Background(), message("Hello", scantest.Virus)); r.Action != Refuse {
+		t.Errorf("%+v", r)
+	}
+}
+
+// poll waits until something holds.
+func poll(holds func() bool) error {
+	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			return errors.New("it doesn't come about")
+		}
+	}
+	return nil
 }
 
 func BenchmarkScan(b *testing.B) {

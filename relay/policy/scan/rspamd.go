@@ -53,7 +53,7 @@ func newRspamd(c Rspamd) (*rspamd, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: c.Connections, DisableCompression: true}
+	t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: cmp.Or(c.Connections, DefaultConnections), DisableCompression: true}
 	r := &rspamd{client: &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		base: strings.TrimSuffix(c.URL, "/"), password: c.Password, actions: DefaultActions()}
 	switch {
@@ -215,6 +215,9 @@ func (r *rspamd) about(h http.Header, m *Message) {
 	}
 	put("User", m.Account)
 	put("Password", r.password)
+	if m.trial {
+		put("Flags", "no_log,no_stat") // neither in its log nor in what it counts
+	}
 	put("User-Agent", "restante")
 }
 

@@ -5,9 +5,12 @@
 // # When a filter can't be asked
 //
 // It is down, slow or overrun: [Filter.WhenFailing] says whether the message is taken all the same (open; it is marked as not
-// scanned) or deferred with 451 (closed). A filter that failed failuresInRow times is not waited for any more: it is let
-// alone for pauseAfter, then asked with one message. What is larger than Filter.MaxSize isn't sent to it; Filter.TooBig says
-// what becomes of that.
+// scanned) or deferred with 451 (closed). What is larger than Filter.MaxSize isn't sent to it; Filter.TooBig says what becomes of that.
+//
+// A message that isn't scanned in time may itself be the cause, and be made to be: so no message has a filter let alone. It only has
+// the filter tried with a small harmless message, after slowAfter already, as the start does and each half minute in which no other message
+// was scanned ([Set.Run]). If that isn't scanned either, within tryTime and Filter.Timeout, the filter fails: nobody waits for it then, and it is tried each tryEvery until
+// it works again. A client has a quarter of the connections at most, so that its slow messages don't keep others waiting.
 //
 // # What is written into a message
 //
@@ -74,6 +77,7 @@ type Message struct {
 	Size     int64        // octets of Body
 	Outgoing bool         // written by Account, one of ours
 	Account  string       // main address
+	trial    bool         // see trial
 }
 
 // Result is what the filters say together: the strictest action counts.
@@ -114,15 +118,16 @@ type Filter struct {
 
 // Limits that aren't configured.
 const (
-	maxAnswer     = 32 << 20         // octets of an answer of rspamd, which are read piece by piece: it names all links of a message
-	maxLine       = 4 << 10          // octets of an answer of clamd, and of an error of rspamd
-	maxRcpts      = 100              // recipients that rspamd is told of
-	maxTests      = 20               // symbols that are kept
-	maxText       = 200              // octets of a filter's own words in a reply
-	failuresInRow = 3                // then a filter is let alone
-	pauseAfter    = 10 * time.Second // for so long
-	lookEvery     = 30 * time.Second // at each filter, for Status
-	lookTime      = 5 * time.Second  // for one such look
+	maxAnswer = 32 << 20         // octets of an answer of rspamd, which are read piece by piece: it names all links of a message
+	maxLine   = 4 << 10          // octets of an answer of clamd, and of an error of rspamd
+	maxRcpts  = 100              // recipients that rspamd is told of
+	maxTests  = 20               // symbols that are kept
+	maxText   = 200              // octets of a filter's own words in a reply
+	slowAfter = 5 * time.Second  // a message is being scanned, and the filter is tried
+	tryTime   = 10 * time.Second // for the small message that a filter is tried with
+	tryEvery  = 2 * time.Second  // at most, and while it fails
+	lookEvery = 30 * time.Second // while all is well, unless a message was scanned meanwhile
+	shareOf   = 4                // a client has the fourth part of the connections
 )
 
 // finding is what one filter says of a message.
@@ -154,7 +159,7 @@ type Set struct {
 	o     Options
 	log   *slog.Logger
 	gates atomic.Pointer[[]*gate]
-	poke  chan struct{} // the filters are others now
+	poke  chan struct{} // the filters are others now, or a message wasn't scanned
 }
 
 // New returns a set.
@@ -191,10 +196,7 @@ func (s *Set) SetConfig(c Config) error {
 			g.asker.close()
 		}
 	}
-	select {
-	case s.poke <- struct{}{}:
-	default:
-	}
+	s.wake()
 	return nil
 }
 

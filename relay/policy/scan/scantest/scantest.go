@@ -45,6 +45,10 @@ rspamd_config:register_symbol({name='TEST_ACTION', score=0.0, callback=function(
   if s:find('spam-soft', 1, true) then task:set_pre_result('soft reject', 'Come again') end
   if s:find('spam-quarantine', 1, true) then task:set_pre_result('quarantine', 'Look at it') end
   if s:find('spam-discard', 1, true) then task:set_pre_result('discard', 'Away') end
+  if s:find('spam-slow', 1, true) then
+    local e = os.time() + 3
+    while os.time() < e do end
+  end
   if s:find('spam-facts', 1, true) then
     local f = io.open(FACTS, 'w')
     f:write(tostring(task:get_from_ip()) .. '|' .. tostring(task:get_helo()) .. '|' .. tostring(task:get_hostname()) .. '|' .. tostring(task:get_user())
@@ -146,6 +150,12 @@ func (in *Instance) Stop() {
 	_ = in.cmd.Cancel() // it may have ended
 	_ = in.cmd.Wait()   // by the signal
 }
+
+// Hang stops the filter without ending it: connections are taken, and nothing is answered. GoOn ends that.
+func (in *Instance) Hang() error { return in.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// GoOn lets it work again.
+func (in *Instance) GoOn() error { return in.cmd.Process.Signal(syscall.SIGCONT) }
 
 // start runs a program until it answers.
 func (in *Instance) start(t testing.TB, program string, args []string, answers func() error) {
