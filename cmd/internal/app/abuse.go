@@ -83,7 +83,7 @@ func rateLimits(c *config.Config) rate.Limits {
 func dnsblLists(c *config.Config) []dnsbl.List {
 	var list []dnsbl.List
 	for _, l := range c.DNSBL {
-		list = append(list, dnsbl.List{Zone: l.Zone, Name: l.Name, Weight: l.Weight, Codes: l.Parsed})
+		list = append(list, dnsbl.List{Zone: l.Zone.Reveal(), Name: l.Name, Weight: l.Weight, Codes: l.Parsed})
 	}
 	return list
 }

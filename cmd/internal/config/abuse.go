@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"strconv"
+	"strings"
 
 	"restante/relay/policy/dnsbl"
 	"restante/relay/policy/rate"
@@ -26,7 +28,7 @@ type Rates struct {
 
 // DNSBL is a list of addresses in DNS (package dnsbl).
 type DNSBL struct {
-	Zone   string   `toml:"zone"`
+	Zone   Zone     `toml:"zone"`
 	Name   string   `toml:"name"`
 	Weight int      `toml:"weight" min:"-100" max:"100"`
 	Codes  []string `toml:"codes"`
@@ -34,6 +36,26 @@ type DNSBL struct {
 	// Parsed is Codes, parsed.
 	Parsed []dnsbl.Code `toml:"-"`
 }
+
+// Zone is the zone of a list. A key in it shows itself as little as a Secret.
+type Zone string
+
+// String hides the key.
+func (z Zone) String() string {
+	if key := dnsbl.Key(string(z)); key != "" {
+		return strings.Replace(string(z), key, redacted, 1)
+	}
+	return string(z)
+}
+
+// GoString hides the key from %#v too.
+func (z Zone) GoString() string { return strconv.Quote(z.String()) }
+
+// MarshalText hides the key from encoders.
+func (z Zone) MarshalText() ([]byte, error) { return []byte(z.String()), nil }
+
+// Reveal is the zone itself.
+func (z Zone) Reveal() string { return string(z) }
 
 func ratesDefaults() Rates {
 	l := rate.DefaultLimits()
@@ -59,10 +81,11 @@ func (d *decoder) abuse(c *Config) {
 		if l.Weight > 0 {
 			best += l.Weight
 		}
-		if zone, err := ParseDomain(l.Zone); err != nil {
-			d.bad(key+".zone", `write the zone that the list's operator names, for example zone = "zen.spamhaus.org"`, "%v", err)
+		if zone, err := ParseDomain(l.Zone.Reveal()); err != nil {
+			text := strings.ReplaceAll(err.Error(), l.Zone.Reveal(), l.Zone.String())
+			d.bad(key+".zone", `write the zone that the list's operator names, for example zone = "zen.spamhaus.org"`, "%s", text)
 		} else {
-			l.Zone = zone
+			l.Zone = Zone(zone)
 		}
 		if l.Weight == 0 {
 			d.bad(key+".weight", "write 1, or take the list out", "a list that weighs nothing does nothing")

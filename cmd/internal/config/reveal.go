@@ -28,8 +28,13 @@ func (c *Config) Reveal() (string, error) {
 func reveal(v reflect.Value, m map[string]any) {
 	for name, f := range fields(v.Type()) {
 		switch x := v.FieldByIndex(f.Index); one := x.Interface().(type) {
-		case Secret:
+		case interface{ Reveal() string }:
 			m[name] = one.Reveal()
+		case []DNSBL:
+			list, _ := m[name].([]map[string]any)
+			for i := range list {
+				list[i]["zone"] = one[i].Zone.Reveal()
+			}
 		case []Domain:
 			list, _ := m[name].([]map[string]any)
 			for i := range list {

@@ -15,6 +15,12 @@ hostname = "mx2.example.com"
 url = "https://hooks.example.net/secret-hook"
 [webmail]
 listen = ["0.0.0.0:443"]
+[[dnsbl]]
+zone = "secretkey.zen.dq.spamhaus.net"
+codes = ["127.0.0.2"]
+[[dnsbl]]
+zone = "bl.example.net"
+codes = ["127.0.0.2"]
 [smarthost]
 host = "smtp.example.net"
 user = "relay"
@@ -46,7 +52,7 @@ parked = "2d"
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, secret := range []string{"secret-hook", "secret-one", "secret-two", "secret-three"} {
+	for _, secret := range []string{"secret-hook", "secret-one", "secret-two", "secret-three", "secretkey.zen."} {
 		if !strings.Contains(text, secret) {
 			t.Errorf("%s is missing", secret)
 		}
@@ -55,11 +61,12 @@ parked = "2d"
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	if diff := cmp.Diff(c, again, cmpopts.IgnoreFields(Config{}, "lines"), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(c, again, cmpopts.IgnoreFields(Config{}, "lines"), cmpopts.IgnoreFields(DNSBL{}, "Parsed"), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("(-before +after):\n%s", diff)
 	}
 	var shown strings.Builder
-	if err := c.Write(&shown); err != nil || strings.Contains(shown.String(), "secret-") {
-		t.Errorf("what is shown has secrets in it: %v", err)
+	if err := c.Write(&shown); err != nil || strings.Contains(shown.String(), "secret-") || strings.Contains(shown.String(), "secretkey") ||
+		!strings.Contains(shown.String(), `zone = "**redacted**.zen.dq.spamhaus.net"`) || !strings.Contains(shown.String(), `zone = "bl.example.net"`) {
+		t.Errorf("what is shown has secrets in it: %v\n%s", err, shown.String())
 	}
 }

@@ -55,13 +55,20 @@ type Resolver interface {
 // List is one list.
 type List struct {
 	Zone   string // "zen.spamhaus.org"
-	Name   string // what people are told; "": Zone, which mustn't be told where it holds a key
+	Name   string // what people are told; "": Zone, less what looks like a key (Shown)
 	Weight int    // added to the score when the client is listed; negative for a list of good senders
 	Codes  []Code // answers that count, none other
 }
 
 // name is what people are told.
-func (l *List) name() string { return cmp.Or(l.Name, l.Zone) }
+func (l *List) name() string { return cmp.Or(l.Name, Shown(l.Zone)) }
+
+// tells reports that a text gives away a zone that people aren't told.
+func (l *List) tells(text string) bool {
+	text = strings.ToLower(text)
+	key := Key(l.Zone)
+	return l.name() != l.Zone && strings.Contains(text, strings.ToLower(l.Zone)) || key != "" && strings.Contains(text, strings.ToLower(key))
+}
 
 // Options are what New needs.
 type Options struct {
@@ -304,7 +311,7 @@ func (s *Set) reasons(r *Result, hit []*state, addr netip.Addr) {
 		}
 		wg.Go(func() {
 			txt, err := s.o.Resolver.LookupTXT(ctx, query(addr, st.list.Zone))
-			if err == nil && len(txt) > 0 && (st.list.Name == "" || !strings.Contains(txt[0], st.list.Zone)) {
+			if err == nil && len(txt) > 0 && !st.list.tells(txt[0]) {
 				r.Listed[i].Text = printable(txt[0])
 			}
 		})

@@ -103,10 +103,10 @@ func TestRefused(t *testing.T) {
 // provider is a network that sends much, and tries again what was put off.
 type provider struct {
 	hosts  int
-	rate   int     // recipients an hour
-	wrong  float64 // part of them that isn't there
+	rate   int                   // recipients an hour
+	wrong  float64               // part of them that isn't there
 	waits  map[time.Time][]retry // by when
-	tried  int // again
+	tried  int                   // again
 	banned int
 }
 
