@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"restante/relay/sink"
+	"restante/spool/need"
 )
 
 const hello = "250-x\r\n250-PIPELINING\r\n250 SIZE 1000000\r\n"
@@ -164,11 +165,7 @@ func TestSMTPUTF8(t *testing.T) {
 }
 
 func TestDialFails(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
+	closed := need.Addr(t)
 	for name, tc := range map[string]struct {
 		target Target
 		stage  Stage
@@ -176,7 +173,7 @@ func TestDialFails(t *testing.T) {
 		is     error
 	}{
 		"no name":         {Target{Host: "no.such.name.invalid"}, StageResolve, 0, nil},
-		"refused":         {target(closed.Addr().String()), StageConnect, 0, nil},
+		"refused":         {target(closed), StageConnect, 0, nil},
 		"554":             {script(t, []string{"554 5.7.1 go away\r\n"}), StageBanner, 554, nil},
 		"421":             {script(t, []string{"421 busy\r\n"}), StageBanner, 421, nil},
 		"silence":         {script(t, []string{""}), StageBanner, 0, ErrTimeout},

@@ -22,6 +22,7 @@ import (
 	"restante/cmd/internal/config"
 	"restante/cmd/internal/pebble"
 	"restante/relay/sink"
+	"restante/spool/need"
 	"restante/webmail/accounts"
 )
 
@@ -178,15 +179,7 @@ func TestByHTTPS(t *testing.T) {
 
 // TestCertificatesByACME: a node gets its certificate from a CA, keeps it in the store, and says so while it has none.
 func TestCertificatesByACME(t *testing.T) {
-	free := func() string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
-	secure, plain := free(), free()
+	secure, plain := need.Addr(t), need.Addr(t)
 	port := func(addr string) int {
 		ap, err := netip.ParseAddrPort(addr)
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"restante/cmd/internal/setup"
 	"restante/dns/dnstest"
+	"restante/spool/need"
 )
 
 // TestSetupLooks is how the table looks, to the letter.
@@ -73,14 +73,7 @@ to publish, at your DNS provider
 // setupFiles writes a configuration whose resolver answers from the zone.
 func setupFiles(t *testing.T, zone string) (file, smtp string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	smtp = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	smtp = need.Addr(t)
 	dir := t.TempDir()
 	file = filepath.Join(dir, "restante.toml")
 	text := fmt.Sprintf("hostname = \"mx2.example.net\"\ndata_dir = %q\n[smtp]\nlisten = [%q]\n[store]\nmin_free = \"1MB\"\n[http]\nlisten = \"\"\n[dns]\nservers = [%q]\n"+

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"restante/spool/need"
 )
 
 // Options are the node's configuration; what is empty keeps the program's default.
@@ -90,15 +92,8 @@ primary = [%q]
 	return n, os.WriteFile(n.config(), []byte(config), 0o600)
 }
 
-// FreeAddr returns a host:port of 127.0.0.1 that was free just now.
-func FreeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
+// FreeAddr returns a host:port of 127.0.0.1 that nobody else gets.
+func FreeAddr() (string, error) { return need.Free() }
 
 func (n *Node) config() string { return filepath.Join(n.Dir, "restante.toml") }
 func (n *Node) socket() string { return filepath.Join(n.Dir, "admin.sock") }

@@ -28,15 +28,6 @@ import (
 	"restante/spool/need"
 )
 
-func listener(t testing.TB) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
-
 // Start starts a CA that looks names up in the zone (records of a master file), reaches machines at these ports, and ends with the test.
 // It returns the CA's directory and the file with the certificate that it is trusted by.
 func Start(t testing.TB, zone string, httpPort, tlsPort int) (directory, root string) {
@@ -47,9 +38,9 @@ func Start(t testing.TB, zone string, httpPort, tlsPort int) (directory, root st
 	}
 	dir := t.TempDir()
 	root, key := selfSigned(t, dir)
-	listen, manage := listener(t), listener(t)
+	listen, manage := need.Addr(t), need.Addr(t)
 	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
-		"listenAddress": listen.Addr().String(), "managementListenAddress": manage.Addr().String(), "certificate": root, "privateKey": key,
+		"listenAddress": listen, "managementListenAddress": manage, "certificate": root, "privateKey": key,
 		"httpPort": httpPort, "tlsPort": tlsPort, "externalAccountBindingRequired": false,
 	}})
 	if err != nil {
@@ -66,8 +57,6 @@ func Start(t testing.TB, zone string, httpPort, tlsPort int) (directory, root st
 		t.Fatal(err)
 	}
 	cmd.Stdout, cmd.Stderr = out, out
-	listen.Close()
-	manage.Close()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +68,7 @@ func Start(t testing.TB, zone string, httpPort, tlsPort int) (directory, root st
 		}
 	})
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}} // it is asked whether it is there
-	directory = "https://" + listen.Addr().String() + "/dir"
+	directory = "https://" + listen + "/dir"
 	for { // it answers, or the test's own time is over
 		resp, err := client.Get(directory)
 		if err == nil {

@@ -12,6 +12,7 @@ import (
 
 	"restante/relay/sink"
 	"restante/relay/smtpc"
+	"restante/spool/need"
 )
 
 // try runs a test against a sink and returns the report, and what stands in each row.
@@ -175,12 +176,7 @@ func TestXClient(t *testing.T) {
 }
 
 func TestNobodyThere(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := netip.MustParseAddrPort(l.Addr().String())
-	l.Close()
+	addr := netip.MustParseAddrPort(need.Addr(t))
 	r, rows, _ := try(t, sink.Options{}, func(test *Test) {
 		test.Targets = append(test.Targets[:0], smtpc.Target{Host: "127.0.0.1", Port: int(addr.Port())})
 		test.Domain = "example.org"

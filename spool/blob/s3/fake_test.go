@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,6 +20,7 @@ import (
 
 	"restante/spool/blob"
 	"restante/spool/blob/s3"
+	"restante/spool/need"
 )
 
 var absent = blob.Cond{Absent: true}
@@ -134,14 +134,9 @@ func TestLostAnswer(t *testing.T) {
 
 // TestRefusedConnection: nobody listens, or the name is unknown: nothing was written.
 func TestRefusedConnection(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	s := fake(t, func(c *s3.Config) { c.Endpoint = "http://" + l.Addr().String() }, nil)
+	s := fake(t, func(c *s3.Config) { c.Endpoint = "http://" + need.Addr(t) }, nil)
 	start := time.Now()
-	_, err = s.Put(t.Context(), "k", strings.NewReader("text"), absent)
+	_, err := s.Put(t.Context(), "k", strings.NewReader("text"), absent)
 	if !errors.Is(err, blob.ErrNotWritten) || errors.Is(err, blob.ErrPrecondition) {
 		t.Error(err)
 	}

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"go/build"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -69,12 +68,10 @@ func Launch(dir string, args ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := need.Free()
 	if err != nil {
 		return nil, err
 	}
-	addr := l.Addr().String()
-	l.Close()
 	s := &Server{Endpoint: "http://" + addr, Dir: dir, addr: addr, program: program, args: args}
 	if err := os.Mkdir(filepath.Join(s.Dir, Bucket), 0o755); err != nil {
 		return nil, err
