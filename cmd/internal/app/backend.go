@@ -113,7 +113,7 @@ func (b *backend) strangers(ctx context.Context, c *config.Config) []string {
 // taken all the same.
 func (a *App) troubles() []string {
 	var list []string
-	for _, why := range []string{a.keyTrouble(), a.webTrouble(), a.certs.trouble(a.cfg.Load(), time.Now())} {
+	for _, why := range []string{a.keyTrouble(), a.webTrouble(), a.webBehind(), a.certs.trouble(a.cfg.Load(), time.Now())} {
 		if why != "" {
 			list = append(list, why)
 		}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"restante/cmd/internal/admin"
@@ -34,4 +35,19 @@ func (a *App) webmailState(ctx context.Context) *admin.WebmailState {
 		s.Unsearched = n
 	}
 	return s
+}
+
+// webBehind says that people don't see in the webmail all that is kept, "" while they do.
+func (a *App) webBehind() string {
+	if a.web.mail == nil {
+		return ""
+	}
+	switch b := a.web.mail.Behind(); {
+	case b.Since.IsZero():
+		return ""
+	case b.Err != nil:
+		return fmt.Sprintf("the webmail has shown nothing new since %s: %s. Mend that and it goes on by itself", b.Since.UTC().Format(time.RFC3339), admin.Brief(b.Err.Error()))
+	default:
+		return fmt.Sprintf("the webmail has been catching up since %s, %d batches are left: some messages show later", b.Since.UTC().Format(time.RFC3339), b.Batches)
+	}
 }

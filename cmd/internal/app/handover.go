@@ -57,6 +57,9 @@ func (a *App) handovers(ctx context.Context) error {
 // handOver writes the mails of a domain's outages of which it is time. A short one may follow a long one within minutes.
 func (a *App) handOver(ctx context.Context, domain string, done map[string]bool) error {
 	wait := a.cfg.Load().Webmail.HandoverAfter.Std()
+	if b := a.web.mail.Behind(); !b.Since.IsZero() {
+		return nil // what was done isn't all known yet; the status says so
+	}
 	if s := a.picture.Domain(domain); !s.Up || s.Until.IsZero() || time.Since(s.Until) > handoverLate {
 		return nil
 	}
@@ -74,10 +77,24 @@ func (a *App) handOver(ctx context.Context, domain string, done map[string]bool)
 		if i > 0 {
 			next = list[i-1].Opened.Add(-openedLate)
 		}
+		if err := a.abreast(ctx); err != nil {
+			return err
+		}
 		failed = append(failed, a.handOverOutage(ctx, domain, o, next, done))
 		done[o.ID] = failed[len(failed)-1] == nil
 	}
 	return errors.Join(failed...)
+}
+
+// abreast waits a moment until the webmail's database has what the index has: what people did until the end of the outage, and that
+// they have an account.
+func (a *App) abreast(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, handoverEvery)
+	defer cancel()
+	if err := a.spool.Abreast(ctx); err != nil {
+		return fmt.Errorf("the webmail's database is still being filled: %w", err)
+	}
+	return nil
 }
 
 // handOverOutage writes the mails of one outage. One that can't be written keeps nobody else's back.

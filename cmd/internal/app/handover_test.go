@@ -22,6 +22,15 @@ func (a *App) handedOver(t *testing.T) string {
 	return list[1].ID
 }
 
+// sayBehind tells the webmail's database that it is behind, until what it is fed next tells it otherwise, and looks for that in the status.
+func (a *App) sayBehind(t *testing.T) {
+	t.Helper()
+	until(t, "the status says that the webmail is behind", func() bool {
+		a.web.mail.SetBehind(spool.Behind{Since: time.Now().Add(-time.Hour), Batches: 9})
+		return strings.Contains(strings.Join(a.troubles(), "\n"), "9 batches are left")
+	})
+}
+
 // TestHandOverOfAnEarlierOutage: a short outage right after a long one doesn't take its hand-over mails away.
 func TestHandOverOfAnEarlierOutage(t *testing.T) {
 	a := node(t, t.TempDir())
@@ -32,6 +41,7 @@ func TestHandOverOfAnEarlierOutage(t *testing.T) {
 	}
 	handOverAfter(time.Hour)
 	until(t, "there are people", func() bool { return len(a.web.accounts.All()) == len(DevPeople()) })
+	a.sayBehind(t)
 	if _, err := a.primary.do("stop"); err != nil {
 		t.Fatal(err)
 	}
@@ -47,6 +57,9 @@ func TestHandOverOfAnEarlierOutage(t *testing.T) {
 		seen := true
 		return a.web.mail.Flag(t.Context(), box.ID, box, []string{page.Items[0].Entry}, mailbox.Change{Seen: &seen}) == nil
 	})
+	if why := a.webBehind(); why != "" {
+		t.Error("still behind:", why)
+	}
 	if _, err := a.primary.do("start"); err != nil {
 		t.Fatal(err)
 	}

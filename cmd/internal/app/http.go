@@ -103,6 +103,13 @@ func (c *pairCollector) Collect(out chan<- prometheus.Metric) {
 		gauge("restante_webmail_could_sign_in", "People who could sign in if an outage began now.", float64(w.Could))
 		gauge("restante_webmail_people", "People who have an account.", float64(w.People))
 		gauge("restante_webmail_connections", "Open connections to the webmail.", float64(w.Connections))
+		lag := 0.0
+		if c.app.web.mail != nil {
+			if b := c.app.web.mail.Behind(); !b.Since.IsZero() {
+				lag = time.Since(b.Since).Seconds()
+			}
+		}
+		gauge("restante_webmail_behind_seconds", "How long people haven't seen in the webmail all that is kept, 0 while they do.", lag)
 	}
 	ready := 0.0
 	if c.app.ready() {
