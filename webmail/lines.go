@@ -17,7 +17,8 @@ type line struct {
 	Live        bool   // said by screen readers when it changes
 }
 
-// lines say what is going on with the viewer's mail servers, their own first, then what the admin says.
+// lines say what is going on with the viewer's mail servers, their own first, then what the admin says, and that the pages lack
+// what is kept while they do.
 func (s *Server) lines(r *http.Request, v *viewer) []line {
 	t := s.wordsOf(r)
 	var out []line
@@ -38,6 +39,9 @@ func (s *Server) lines(r *http.Request, v *viewer) []line {
 			said[d.Notice] = true
 			out = append(out, line{Kind: "notice", Text: d.Notice, Live: true})
 		}
+	}
+	if b := s.o.Mail.Behind(); !b.Since.IsZero() {
+		out = append(out, line{Kind: "notice", Text: t.T("common.line.behind", "since", t.Since(b.Since, s.o.Now(), zoneOf(r))), Live: true})
 	}
 	return out
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"restante/spool"
 	"restante/webmail/accounts"
 	"restante/webmail/words"
 )
@@ -73,6 +74,16 @@ func TestLines(t *testing.T) {
 	r.outages.set("example.test", DomainState{Hosted: true, Down: true, Since: at(8, 12), Notice: "Call 100."})
 	if got := r.server.lines(req, v); len(got) != 2 || got[1].Kind != "notice" {
 		t.Errorf("both are down alike: %+v", got)
+	}
+
+	// And that the pages lack what is kept, as long as they do.
+	r.mail.SetBehind(spool.Behind{Since: time.Now().Add(-time.Hour), Batches: 9})
+	if got := r.server.lines(req, v); len(got) != 3 || !strings.Contains(got[2].Text, "catching up since") {
+		t.Errorf("behind: %+v", got)
+	}
+	r.mail.SetBehind(spool.Behind{})
+	if got := r.server.lines(req, v); len(got) != 2 {
+		t.Errorf("caught up: %+v", got)
 	}
 }
 

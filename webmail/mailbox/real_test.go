@@ -81,6 +81,14 @@ func (n *node) sync() {
 
 func (n *node) append(e *spool.Entry, raw string) string {
 	n.t.Helper()
+	id := n.keep(e, raw)
+	n.sync()
+	return id
+}
+
+// keep is append without waiting.
+func (n *node) keep(e *spool.Entry, raw string) string {
+	n.t.Helper()
 	e.ID, e.Received = spool.NewID(), time.Now().UTC()
 	body := spool.NewBody("", 1<<20)
 	defer body.Close()
@@ -90,7 +98,6 @@ func (n *node) append(e *spool.Entry, raw string) string {
 	if err := n.sp.Append(n.t.Context(), e, []byte("Received: by x\r\n"), body); err != nil {
 		n.t.Fatal(err)
 	}
-	n.sync()
 	return e.ID
 }
 
