@@ -24,7 +24,7 @@ const DefaultPath = "/etc/restante/restante.toml"
 // Config is a whole configuration, with defaults filled in and checked.
 type Config struct {
 	Hostname  string     `toml:"hostname"`
-	DataDir   string     `toml:"data_dir"`
+	DataDir   string     `toml:"data_dir" check:"path"`
 	Log       Log        `toml:"log"`
 	SMTP      SMTP       `toml:"smtp"`
 	Store     Store      `toml:"store"`
@@ -65,8 +65,8 @@ type Log struct {
 // SMTP is the listener and its limits.
 type SMTP struct {
 	Listen                []string `toml:"listen" check:"listen"`
-	TLSCert               string   `toml:"tls_cert"`
-	TLSKey                string   `toml:"tls_key"`
+	TLSCert               string   `toml:"tls_cert" check:"path"`
+	TLSKey                string   `toml:"tls_key" check:"path"`
 	TLSMin                string   `toml:"tls_min" enum:"1.0,1.2,1.3"`
 	MaxMessageSize        Size     `toml:"max_message_size" min:"64KB" max:"1GB"`
 	MaxRecipients         int      `toml:"max_recipients" min:"100" max:"10000"`
@@ -101,7 +101,7 @@ type HTTP struct {
 
 // Admin is the unix socket that the command line speaks to.
 type Admin struct {
-	Socket string `toml:"socket"`
+	Socket string `toml:"socket" check:"path"`
 	Group  string `toml:"group"`
 	// ReadContent "off" hides subjects and bodies from those who use the socket.
 	ReadContent string `toml:"read_content" enum:"on,off"`
@@ -140,7 +140,7 @@ type Retention struct {
 
 // Notify tells people and watchdogs.
 type Notify struct {
-	Command      []string `toml:"command"`
+	Command      []string `toml:"command" check:"command"`
 	URL          Secret   `toml:"url"`
 	HeartbeatURL Secret   `toml:"heartbeat_url"`
 	Timeout      Duration `toml:"timeout" min:"1s" max:"5m"`
@@ -153,7 +153,7 @@ type Domain struct {
 	WhenUp            string     `toml:"when_up" enum:"pass,spool"`
 	AliasOf           string     `toml:"alias_of"`
 	Recipients        []string   `toml:"recipients"`
-	RecipientsFile    string     `toml:"recipients_file"`
+	RecipientsFile    string     `toml:"recipients_file" check:"path"`
 	RecipientsFormat  string     `toml:"recipients_format" enum:"auto,plain,postfix,aliases,passwd,csv,ldif"`
 	RecipientsMaxAge  Duration   `toml:"recipients_max_age" min:"1h" max:"3650d"`
 	UnknownRecipients string     `toml:"unknown_recipients" enum:"defer,accept,refuse"`
@@ -164,13 +164,13 @@ type Domain struct {
 	ProbeInterval     Duration   `toml:"probe_interval" min:"1s" max:"1h"`
 	Replay            string     `toml:"replay" enum:"auto,manual"`
 	TLS               string     `toml:"tls" enum:"opportunistic,dane,required,none"`
-	TLSCA             string     `toml:"tls_ca"`
+	TLSCA             string     `toml:"tls_ca" check:"path"`
 	TLSFingerprints   []string   `toml:"tls_fingerprints" check:"fingerprint"`
 	TLSName           string     `toml:"tls_name"`
 	Origin            string     `toml:"origin" enum:"xclient,xforward,none"`
 	Trusted           []string   `toml:"trusted"`
 	LearnedServer     string     `toml:"learned_server"`
-	LearnedCA         string     `toml:"learned_ca"`
+	LearnedCA         string     `toml:"learned_ca" check:"path"`
 	Submission        Submission `toml:"submission"`
 	Retention         Retention  `toml:"retention"`
 	Border            Border     `toml:"border"`

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -59,8 +60,10 @@ func (p Problems) Error() string {
 //	toml   the key
 //	enum   the values a string may have
 //	min    and max: the bounds of a Size, Duration or int
-//	check  what a string, or each string of a list, has to be: listen, address, fingerprint
+//	check  what a string, or each string of a list, has to be: listen, address, fingerprint; or a path, or a command of
+//	       which the first string may be one, which begin in folder unless they are whole
 type decoder struct {
+	folder   string // of the main file; "" for flags: paths begin where restante was started
 	lines    positions
 	problems Problems
 	read     Problems // those from before the checks of validate
@@ -202,7 +205,19 @@ func (d *decoder) text(key string, f reflect.StructField, in any, out reflect.Va
 	if f.Tag.Get("check") != "" && s != "" && !d.check(key, f, s) {
 		return
 	}
+	if f.Tag.Get("check") == "path" {
+		s = d.path(s)
+	}
 	out.SetString(s)
+}
+
+// path is a file's name as it is used: one that isn't whole begins in the folder of the configuration, so that it
+// means the same file to a service, a shell and `restante config check`.
+func (d *decoder) path(s string) string {
+	if s == "" || d.folder == "" || filepath.IsAbs(s) {
+		return s
+	}
+	return filepath.Join(d.folder, s)
 }
 
 func (d *decoder) list(key string, f reflect.StructField, in any, out reflect.Value) {
@@ -227,6 +242,9 @@ func (d *decoder) list(key string, f reflect.StructField, in any, out reflect.Va
 			return
 		}
 		list = append(list, s)
+	}
+	if f.Tag.Get("check") == "command" && len(list) > 0 && strings.Contains(list[0], "/") { // others are in $PATH
+		list[0] = d.path(list[0])
 	}
 	out.Set(reflect.ValueOf(list))
 }

@@ -14,7 +14,7 @@ import (
 type Rspamd struct {
 	URL         string        `toml:"url"`
 	Password    Secret        `toml:"password"`
-	TLSCA       string        `toml:"tls_ca"`
+	TLSCA       string        `toml:"tls_ca" check:"path"`
 	Timeout     Duration      `toml:"timeout" min:"100ms" max:"1m"`
 	Connections int           `toml:"connections" min:"1" max:"1000"`
 	MaxSize     Size          `toml:"max_size" min:"64KB" max:"1GB"`

@@ -108,7 +108,7 @@ func (d *decoder) file(c *Config, name string, text []byte) {
 	for key, line := range findKeys(string(text)) {
 		fileLines[key] = place{file: name, line: line}
 	}
-	sub := &decoder{lines: fileLines}
+	sub := &decoder{lines: fileLines, folder: filepath.Dir(c.Files[0])}
 	sub.table("", raw, reflect.ValueOf(c).Elem())
 	for i, p := range sub.problems {
 		if p.File == "" {

@@ -16,10 +16,10 @@ import (
 type LDAP struct {
 	URL          []string `toml:"url"`
 	TLS          string   `toml:"tls" enum:"starttls,none"`
-	TLSCA        string   `toml:"tls_ca"`
+	TLSCA        string   `toml:"tls_ca" check:"path"`
 	BindDN       string   `toml:"bind_dn"`
 	Password     Secret   `toml:"password"`
-	PasswordFile string   `toml:"password_file"`
+	PasswordFile string   `toml:"password_file" check:"path"`
 	Base         string   `toml:"base"`
 	Filter       string   `toml:"filter"`
 	Attributes   []string `toml:"attributes"`

@@ -16,7 +16,7 @@ func Socket(path string) string {
 	if err != nil {
 		return ""
 	}
-	socket, dir := "", Defaults().DataDir
+	socket, dir, d := "", Defaults().DataDir, decoder{folder: filepath.Dir(path)}
 	for _, file := range files {
 		text, err := read(file)
 		if err != nil {
@@ -30,10 +30,10 @@ func Socket(path string) string {
 			continue
 		}
 		if t.DataDir != "" {
-			dir = t.DataDir
+			dir = d.path(t.DataDir)
 		}
 		if t.Admin.Socket != "" {
-			socket = t.Admin.Socket
+			socket = d.path(t.Admin.Socket)
 		}
 	}
 	if socket == "" {

@@ -13,7 +13,7 @@ import (
 
 // Secrets says where the cluster key is, with which secrets in the store are encrypted.
 type Secrets struct {
-	KeyFile string `toml:"key_file"`
+	KeyFile string `toml:"key_file" check:"path"`
 }
 
 // Webmail is what people open in a browser. It is off while Listen is empty.
@@ -23,10 +23,10 @@ type Webmail struct {
 	Hostnames       []string `toml:"hostnames"`
 	URL             string   `toml:"url"`
 	TLS             string   `toml:"tls" enum:"files,acme,behind-proxy"`
-	TLSCert         string   `toml:"tls_cert"`
-	TLSKey          string   `toml:"tls_key"`
+	TLSCert         string   `toml:"tls_cert" check:"path"`
+	TLSKey          string   `toml:"tls_key" check:"path"`
 	ACMECA          string   `toml:"acme_ca"`
-	ACMECARoot      string   `toml:"acme_ca_root"`
+	ACMECARoot      string   `toml:"acme_ca_root" check:"path"`
 	ACMEEmail       string   `toml:"acme_email"`
 	Proxies         []string `toml:"proxies"`
 	MaxConnections  int      `toml:"max_connections" min:"10" max:"100000"`
@@ -53,7 +53,7 @@ type Submission struct {
 	Host     string `toml:"host"`
 	Port     int    `toml:"port" min:"1" max:"65535"`
 	TLS      string `toml:"tls" enum:"starttls,implicit,none"`
-	TLSCA    string `toml:"tls_ca"`
+	TLSCA    string `toml:"tls_ca" check:"path"`
 	User     string `toml:"user"`
 	Password Secret `toml:"password"`
 }
