@@ -69,7 +69,7 @@ func (c *Client) unreachable(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, fs.ErrNotExist):
-		return Errorf(KindUnreachable, "start it with `restante serve`, or name its socket with --socket or RESTANTE_SOCKET", "no node runs at %s: there is no such socket", c.path)
+		return Errorf(KindUnreachable, "start it with `restante serve`, or name its configuration with --config or RESTANTE_CONFIG, or its socket with --socket or RESTANTE_SOCKET", "no node runs at %s: there is no such socket", c.path)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return Errorf(KindUnreachable, "start it with `restante serve`", "no node runs at %s: it was not stopped cleanly", c.path)
 	case errors.Is(err, os.ErrPermission):

@@ -89,6 +89,7 @@ func (c *command) serve(ctx context.Context, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGPIPE) // who reads the log may go: mail is taken without it
 	level := new(slog.LevelVar)
 	log := slog.New(c.logHandler(cfg, level))
 	for _, w := range cfg.Warnings() {

@@ -162,7 +162,11 @@ func (d *decoder) domain(c *Config, i int, seen map[string]int) {
 		dom.Name = name
 	}
 	if len(dom.Primary) == 0 {
-		d.bad(key+".primary", fmt.Sprintf(`write primary = ["mail.%s:25"], or ["mx"] to take it from DNS`, orExample(name)), "there is no primary for %s", orExample(name))
+		form := `write primary = ["mail.%s:25"], or ["mx"] to take it from DNS`
+		if len(c.Files) == 0 {
+			form = "write --primary mail.%s:25, or --primary mx to take it from DNS"
+		}
+		d.bad(key+".primary", fmt.Sprintf(form, orExample(name)), "there is no primary for %s", orExample(name))
 	}
 	dom.Primaries = nil
 	for _, text := range dom.Primary {
