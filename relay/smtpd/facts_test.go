@@ -99,6 +99,18 @@ func TestTrace(t *testing.T) {
 	}
 }
 
+// A Received field that names us again and again takes no longer than another.
+func TestManyTimesOurs(t *testing.T) {
+	msg := "Received: " + strings.Repeat("by mx2.example.test (Restante) ", 8000) + "\r\n\r\n"
+	begun := time.Now()
+	if hops, own, ok := countHops([]byte(msg), 1<<20, "mx2.example.test"); hops != 1 || own != 0 || !ok {
+		t.Errorf("%d hops, %d own, %v", hops, own, ok)
+	}
+	if took := time.Since(begun); took > 200*time.Millisecond {
+		t.Errorf("took %v", took)
+	}
+}
+
 // A message that is put aside in a file is judged like one in memory.
 func TestLargeMessages(t *testing.T) {
 	h := &witness{}

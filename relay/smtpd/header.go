@@ -85,14 +85,15 @@ func received(field []byte) ([]byte, bool) {
 // ours reports whether the value of a Received field has the form that Received writes.
 func ours(value []byte, hostname string) bool {
 	words := strings.Fields(string(value))
-	for i := 0; i+3 < len(words); i++ {
-		if words[i] != "by" || !strings.EqualFold(words[i+1], hostname) || words[i+2] != software {
-			continue
-		}
-		for j := i + 3; j+1 < len(words); j++ {
-			if id := strings.TrimSuffix(words[j+1], ";"); words[j] == "id" && len(id) == idLength && id[0] <= '7' {
+	by := false
+	for i := range words {
+		switch rest := words[i:]; {
+		case by && len(rest) > 1 && rest[0] == "id":
+			if id := strings.TrimSuffix(rest[1], ";"); len(id) == idLength && id[0] <= '7' {
 				return true
 			}
+		case !by && len(rest) > 3 && rest[0] == "by" && strings.EqualFold(rest[1], hostname):
+			by = rest[2] == software
 		}
 	}
 	return false
