@@ -58,7 +58,7 @@ func (e *Engine) Start(ctx context.Context, domain string, o StartOptions) error
 func (e *Engine) hasten(d *domain) {
 	now := time.Now()
 	d.released = now
-	d.claims.release(now)
+	d.claims.release(now, true)
 	d.rewind()
 	if g := d.group; g != nil {
 		g.setPace()

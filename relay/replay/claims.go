@@ -36,6 +36,7 @@ type claim struct {
 	attempts int32  // later: with those that the index may not know of
 	state    claimState
 	unread   uint8 // times in a row that the message couldn't be read
+	refused  bool  // later: with 5xx
 }
 
 // claims are the pairs of one domain of which we know more than the index does. They are guarded by
@@ -177,10 +178,18 @@ func (c *claims) confirm(scan uint32, last ulid.ULID, all bool) int {
 	return n
 }
 
-// release lets everything that backs off be tried at once: the primary was the cause, not the entries.
-func (c *claims) release(now time.Time) {
+// refuse says of a pair that was put back that it was refused with 5xx.
+func (c *claims) refuse(k key) {
+	if cl := c.m[k]; cl.state == later {
+		cl.refused = true
+		c.m[k] = cl
+	}
+}
+
+// release lets what backs off be tried at once, refused pairs if that is asked for: the primary was the cause, not the entries.
+func (c *claims) release(now time.Time, refused bool) {
 	for k, cl := range c.m {
-		if cl.state == later && cl.due > now.UnixNano() {
+		if cl.state == later && cl.due > now.UnixNano() && (refused || !cl.refused) {
 			cl.due = now.UnixNano()
 			c.m[k] = cl
 		}

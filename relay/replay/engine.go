@@ -232,9 +232,10 @@ func (e *Engine) healthChanged(c health.Change) {
 	g := d.group
 	switch {
 	case c.After.Reachable() && !c.Before.Reachable():
-		// What was lost or deferred before was the primary's fault.
+		// What was lost or deferred before was the primary's fault. What it refused may be why it counted as away: if it answers
+		// probes alone, that goes on many times a second, and is no reason to park anything.
 		d.released = time.Now()
-		d.claims.release(d.released)
+		d.claims.release(d.released, false)
 		d.rewind()
 		d.refusals.proven = false
 		g.pace.Nudge()

@@ -74,6 +74,42 @@ func TestRefusesEverybodyKnown(t *testing.T) {
 	}
 }
 
+// A primary that no longer lets us by its filters answers each probe and refuses each message, so that its health goes up and down many
+// times a second. What it refused waits its time all the same, and isn't parked as if it had been tried for long.
+func TestRefusesWhileProbesAreAnswered(t *testing.T) {
+	t.Parallel()
+	const few = KnownRow - 2 // for a pause
+	r := newRig(t, sink.Options{Keep: true})
+	r.options.Config.BackoffMin, r.options.Config.BackoffMax = time.Hour, time.Hour
+	r.open()
+	r.keepMany(few)
+	for i := range few {
+		r.learn(fmt.Sprintf("user%d@%s", i, testDomain))
+	}
+	r.sink.SetFaults(sink.Faults{Rules: []sink.Rule{{Stage: sink.StageRcpt, Reply: "550 5.7.23 SPF validation failed"}}})
+	r.run()
+	r.until("all was refused", func() bool { return r.health.count(health.Refusal) == few })
+	for range RefusedTimes {
+		r.health.set(health.Down, testDomain)
+		r.health.set(health.Recovering, testDomain)
+		r.until("nothing is left to try", func() bool {
+			r.engine.mu.Lock()
+			defer r.engine.mu.Unlock()
+			d := r.engine.domains[testDomain]
+			return d.scan.ended && !d.scan.restart && d.jobs == 0 && len(d.refusals.waiting) == 0
+		})
+	}
+	if n, c := r.health.count(health.Refusal), r.counts(); n != few || c.Pending != few {
+		t.Errorf("%d refusals, %+v", n, c)
+	}
+	r.sink.SetFaults(sink.Faults{})
+	if err := r.engine.Start(t.Context(), testDomain, StartOptions{}); err != nil { // by an admin
+		t.Fatal(err)
+	}
+	r.delivered(few)
+	r.exact(0)
+}
+
 func TestRefusesEverybodyUnknown(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, sink.Options{Keep: true}).open()

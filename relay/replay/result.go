@@ -334,6 +334,13 @@ func (g *group) repeat(j *job, again []*job, unsent bool) {
 	g.push(next, true)
 }
 
+// putBack is putOff for a pair that was refused with 5xx. Callers hold e.mu.
+func (e *Engine) putBack(f refusal, now time.Time) spool.Event {
+	ev := e.putOff(f.d, f.pair, f.key, spool.Printable(f.reply.String()), f.host, now)
+	f.d.claims.refuse(f.key)
+	return ev
+}
+
 // putOff puts a pair back until its backoff ends, and returns the event for the ledger. Callers hold e.mu.
 func (e *Engine) putOff(d *domain, p spool.Pair, k key, why, host string, now time.Time) spool.Event {
 	ev := spool.Event{Type: spool.Deferred, By: by, Entry: p.Entry, Rcpt: p.Rcpt, Round: p.Round, Reply: why, Host: host}
@@ -398,7 +405,7 @@ func (a *after) handleRefusals(w *worker, j *job, rs []refusal, envelope bool, v
 	}
 	back := r.takeAll()
 	for _, f := range back {
-		a.notes = append(a.notes, e.putOff(f.d, f.pair, f.key, spool.Printable(f.reply.String()), f.host, now))
+		a.notes = append(a.notes, e.putBack(f, now))
 	}
 	switch {
 	case g.once != nil:
@@ -440,7 +447,7 @@ func (a *after) accepted(g *group, d *domain, now time.Time) {
 // goOn ends a pause of our own. Callers hold e.mu.
 func (e *Engine) goOn(d *domain, now time.Time, reason string) (spool.Event, Notice) {
 	d.paused, d.pauseAt = nil, now
-	d.claims.release(now)
+	d.claims.release(now, true)
 	d.released = now
 	d.rewind()
 	e.log.Info("replay of a domain goes on: "+reason, "domain", d.name)
@@ -501,7 +508,7 @@ func (e *Engine) resolve(parked, again []refusal, now time.Time) error {
 	var notes []spool.Event
 	e.mu.Lock()
 	for _, f := range again {
-		notes = append(notes, e.putOff(f.d, f.pair, f.key, spool.Printable(f.reply.String()), f.host, now))
+		notes = append(notes, e.putBack(f, now))
 		f.d.run.deferred++
 	}
 	e.mu.Unlock()
