@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"restante/dns"
 	"restante/relay/mailaddr"
 	"restante/relay/reply"
 )
@@ -153,10 +154,7 @@ func (c *Conn) attributes(o *Origin, offered []string) string {
 
 // trusts reports addresses under which the server may treat a client as one of its own.
 func (c *Conn) trusts(a netip.Addr) bool {
-	if !a.IsGlobalUnicast() || a.IsPrivate() { // neither loopback, link-local, multicast nor unspecified is global unicast
-		return true
-	}
-	if a.Is4() && netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10).Contains(a) { // RFC 6598
+	if !dns.Public(a) {
 		return true
 	}
 	// The server's own address and ours, which it was told to let in.

@@ -6,8 +6,10 @@ import (
 	"slices"
 	"time"
 
+	"restante/dns"
 	"restante/relay/policy/rate"
 	"restante/relay/reply"
+	"restante/spool"
 )
 
 // What happens when sessions run short. From stressAt percent of Limits.Sessions on, nobody may be idle for longer than
@@ -126,7 +128,7 @@ func (s *Server) meet(a netip.Addr, named bool) {
 
 // hides reports an address that stands for many clients, as far as one can see. The caller holds mu.
 func (s *Server) hides(a netip.Addr) bool {
-	return a == s.lately && s.inRow >= hiddenAfter && (a.IsPrivate() || a.IsLoopback())
+	return a == s.lately && s.inRow >= hiddenAfter && !dns.Public(a)
 }
 
 // HiddenBehind returns the private address from which all sessions of late have come, or the zero Addr: then something before this
@@ -208,5 +210,5 @@ func (w *wire) over(code int, over rate.Over) reply.Reply {
 	if over.Kind == rate.Banned || over.Kind == rate.Refused {
 		what = "Too many recipients that don't exist from " + over.Name()
 	}
-	return w.refuse(code, reply.Enhanced{4, 7, 1}, "%s, come back in %s", what, max(over.Again, time.Second).Round(time.Second)).With(over)
+	return w.refuse(code, reply.Enhanced{4, 7, 1}, "%s, come back in %s", what, spool.ExactSpan(max(over.Again, time.Second))).With(over)
 }

@@ -183,7 +183,7 @@ func TestRates(t *testing.T) {
 		p := connect(t, s, "198.51.100.1:1")
 		p.say("EHLO c.example\r\n" + strings.Repeat(mail, 6) + "QUIT\r\n")
 		all := <-p.heard
-		if n := strings.Count(all, "450 4.7.1 Too many messages from 198.51.100.1, come back in 15s ("); n != 2 {
+		if n := strings.Count(all, "450 4.7.1 Too many messages from 198.51.100.1, come back in 15 s ("); n != 2 {
 			t.Errorf("%d refused: %s", n, all)
 		}
 		for range 2 {
@@ -194,7 +194,7 @@ func TestRates(t *testing.T) {
 		p = connect(t, s, "198.51.100.1:1")
 		last := <-p.heard
 		text, id, ok := strings.Cut(strings.TrimSuffix(last, ")\r\n"), " (")
-		if !ok || text != "421 4.7.1 Too many connections from 198.51.100.1, come back in 20s" || len(id) != 8 {
+		if !ok || text != "421 4.7.1 Too many connections from 198.51.100.1, come back in 20 s" || len(id) != 8 {
 			t.Errorf("%q", last)
 		}
 		if line := fmt.Sprintf("msg=\"connection refused\" session=%s client=198.51.100.1 reply=\"421 4.7.1 ", id); !strings.Contains(log.b.String(), line) || !strings.Contains(log.b.String(), `cause="198.51.100.1 has more than 3 connections a minute"`) {

@@ -30,12 +30,12 @@ func TestHarvest(t *testing.T) {
 		p.say("EHLO c.example\r\nMAIL FROM:<a@c.example>\r\n" + rcpts("nouser%d@example.test", 20))
 		took, last := p.over(begun)
 		within(t, "sent away", took, 7*time.Second, 7*time.Second) // from the tenth on a second each
-		if !strings.HasPrefix(last, "421 4.7.1 Too many recipients that don't exist from 198.51.100.1, come back in 10m0s (") {
+		if !strings.HasPrefix(last, "421 4.7.1 Too many recipients that don't exist from 198.51.100.1, come back in 10 min (") {
 			t.Errorf("%q", last)
 		}
 		for range 2 {
 			p = connect(t, s, "198.51.100.1:2")
-			if all := <-p.heard; !strings.HasPrefix(all, "421 4.7.1 Too many recipients that don't exist from 198.51.100.1, come back in 9m59s (") {
+			if all := <-p.heard; !strings.HasPrefix(all, "421 4.7.1 Too many recipients that don't exist from 198.51.100.1, come back in 9 min 59 s (") {
 				t.Errorf("%q", all)
 			}
 		}

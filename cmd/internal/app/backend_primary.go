@@ -9,6 +9,7 @@ import (
 
 	"restante/cmd/internal/admin"
 	"restante/cmd/internal/primary"
+	"restante/dns"
 	"restante/relay/mailaddr"
 )
 
@@ -55,7 +56,7 @@ func (b *backend) outward(ctx context.Context) []string {
 	defer cancel()
 	var out []string
 	add := func(a netip.Addr) {
-		if a = a.Unmap(); a.IsGlobalUnicast() && !a.IsPrivate() && !slices.Contains(out, a.String()) {
+		if a = a.Unmap(); dns.Public(a) && !slices.Contains(out, a.String()) {
 			out = append(out, a.String())
 		}
 	}

@@ -12,14 +12,6 @@ import (
 	"restante/dns"
 )
 
-// shared is the address space of carriers behind NAT (RFC 6598): nobody can reach it from outside.
-var shared = netip.MustParsePrefix("100.64.0.0/10")
-
-// public reports that an address can be reached from anywhere.
-func public(a netip.Addr) bool {
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a)
-}
-
 // addresses are what DNS has for a name, whatever a hosts file says.
 func (s *run) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(host); err == nil {
@@ -41,12 +33,12 @@ func (s *run) addresses(ctx context.Context, host string) ([]netip.Addr, error) 
 // ours are the public addresses that our name has in DNS.
 func (s *run) ours(ctx context.Context) []netip.Addr {
 	list, _ := s.addresses(ctx, s.node.Hostname) // hostname reports the error
-	return slices.DeleteFunc(list, func(a netip.Addr) bool { return !public(a) })
+	return slices.DeleteFunc(list, func(a netip.Addr) bool { return !dns.Public(a) })
 }
 
 // interfaces are this machine's own public addresses.
 func (s *run) interfaces() []netip.Addr {
-	return slices.DeleteFunc(slices.Clone(s.Addrs), func(a netip.Addr) bool { return !public(a) })
+	return slices.DeleteFunc(slices.Clone(s.Addrs), func(a netip.Addr) bool { return !dns.Public(a) })
 }
 
 // sending are the public addresses from which we connect to others: those of our name, and those that an interface has.
@@ -98,7 +90,7 @@ func (s *run) placed(row *Row, list []netip.Addr) {
 	have := s.interfaces()
 	for _, a := range list {
 		switch {
-		case !public(a):
+		case !dns.Public(a):
 			row.Result, row.Found = Fail, fmt.Sprintf("%s is %s, which nobody can reach from outside", s.node.Hostname, a)
 			row.Mend = "publish this machine's public address; where only your own resolver says that, ask another: --resolver 9.9.9.9"
 			row.Records = instead(s.addressRecords(s.node.Hostname)...)

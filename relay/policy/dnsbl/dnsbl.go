@@ -25,6 +25,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"restante/dns"
 )
 
 // Limits of what a look may cost.
@@ -181,7 +183,7 @@ func (s *Set) SetConfig(lists []List, threshold int) error {
 func (s *Set) Begin(addr netip.Addr) { s.begin(addr) }
 
 // Look says what the lists know of a client. It takes lookTime at most, or until ctx ends: what isn't known by then counts as
-// not listed. Private and loopback addresses are on no list and aren't asked for.
+// not listed. Addresses that aren't public are on no list and aren't asked for.
 func (s *Set) Look(ctx context.Context, addr netip.Addr) Result {
 	l := s.begin(addr)
 	if l == nil {
@@ -198,7 +200,7 @@ func (s *Set) Look(ctx context.Context, addr netip.Addr) Result {
 // begin returns the look for a client, or nil if none is wanted.
 func (s *Set) begin(addr netip.Addr) *look {
 	addr = addr.Unmap().WithZone("")
-	if s == nil || !public(addr) {
+	if s == nil || !dns.Public(addr) {
 		return nil
 	}
 	now := time.Now()
@@ -234,11 +236,6 @@ func (s *Set) keep(addr netip.Addr, l *look, now time.Time) {
 	}
 	s.kept[addr] = l
 	s.order = append(s.order, addr)
-}
-
-// public reports an address that lists can know.
-func public(a netip.Addr) bool {
-	return a.IsValid() && a.IsGlobalUnicast() && !a.IsPrivate()
 }
 
 // fly asks all lists at once and ends the look. Its time is its own: others may wait for the same.

@@ -29,6 +29,7 @@ import (
 	"sync"
 	"time"
 
+	"restante/dns"
 	"restante/spool"
 )
 
@@ -163,7 +164,7 @@ func (j *Judge) Begin(c spool.Client, from string) *Check {
 	k := &Check{j: j, client: c, from: from, done: make(chan struct{}), cancel: func() {}}
 	ip, err := netip.ParseAddr(c.Addr)
 	k.ip = ip.Unmap().WithZone("")
-	k.outside = err == nil && !ours(k.ip)
+	k.outside = err == nil && !dns.Internal(k.ip)
 	if !k.outside {
 		close(k.done)
 	}
@@ -230,11 +231,6 @@ func (k *Check) Message(ctx context.Context, body io.ReaderAt, size int64) Verdi
 func (k *Check) Close() {
 	k.start.Do(func() {}) // nothing starts any more
 	k.cancel()
-}
-
-// ours reports addresses that no stranger can have: see the package comment.
-func ours(ip netip.Addr) bool {
-	return !ip.IsGlobalUnicast() || ip.IsPrivate()
 }
 
 // Map is the verdict as an entry keeps it: results under "spf", "dkim" and "dmarc", and "spf.domain", "spf.helo" (a result),

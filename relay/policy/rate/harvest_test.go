@@ -25,7 +25,7 @@ func TestBan(t *testing.T) {
 	bad, good := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	times(guess(tab), bad.String(), 6)
 	for _, over := range []Over{tab.Connect(bad), tab.Message(bad), tab.Refused(bad, "again")} {
-		if over.Kind != Banned || over.Again != 10*time.Minute || !strings.Contains(over.Error(), "192.0.2.1 is banned for 10m0s: it asked") {
+		if over.Kind != Banned || over.Again != 10*time.Minute || !strings.Contains(over.Error(), "192.0.2.1 is banned for 10 min: it asked") {
 			t.Errorf("%+v", over)
 		}
 	}

@@ -18,6 +18,9 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"restante/dns"
+	"restante/spool"
 )
 
 // maxCounted is how many addresses and networks are counted at a time; each takes about 200 octets.
@@ -76,7 +79,7 @@ func (o Over) Name() string {
 func (o Over) Error() string {
 	switch o.Kind {
 	case Banned:
-		return fmt.Sprintf("%s is banned for %s: it asked for too many recipients that don't exist", o.Name(), o.Again.Round(time.Second))
+		return fmt.Sprintf("%s is banned for %s: it asked for too many recipients that don't exist", o.Name(), spool.ExactSpan(o.Again))
 	case Refused:
 		return fmt.Sprintf("%s asked for more than %d recipients in an hour that don't exist", o.Name(), o.Limit)
 	}
@@ -142,7 +145,7 @@ func (t *Table) Named(a netip.Addr) bool {
 }
 
 func (t *Table) exempt(a netip.Addr) bool {
-	return !a.IsValid() || !a.IsGlobalUnicast() || a.IsPrivate() || t.named(a)
+	return dns.Internal(a) || t.named(a)
 }
 
 func (t *Table) named(a netip.Addr) bool {
