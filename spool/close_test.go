@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -45,6 +46,29 @@ func TestCloseWithoutStore(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestCloseAfterTheCallerLeft: who has stopped waiting for a store that hangs doesn't keep a spool from closing soon.
+func TestCloseAfterTheCallerLeft(t *testing.T) {
+	bubble(t, func(t *testing.T, dir string) {
+		fault := wrap.NewFault(mem.New())
+		s := openSpool(t, fault, dir, Limits{})
+		fault.Script(func(wrap.Point) wrap.Action { return wrap.Action{Hang: true} })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Record(ctx, Event{Type: OutageClosed}); !errors.Is(err, ErrUnsettled) {
+			t.Error(err)
+		}
+		start := time.Now()
+		ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		if err := s.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("took %s", took)
+		}
+	})
 }
 
 // TestGiveUp: a caller who waits for a store that hangs is told at once that nobody knows, and Close ends.

@@ -91,6 +91,7 @@ func (s *Spool) Record(ctx context.Context, evs ...Event) error {
 	case err := <-answer:
 		return err
 	case <-ctx.Done():
+		s.ledger.leave(it)
 		return fmt.Errorf("%w: %w", ErrUnsettled, context.Cause(ctx))
 	}
 }

@@ -25,6 +25,8 @@ type item struct {
 	due    time.Time    // when it must go at the latest; zero: at once
 	queued time.Time    // when it came
 	answer chan<- error // nil: nobody waits; it is tried again until it is kept
+	left   bool         // the caller waits no longer
+	told   bool         // nor has to
 }
 
 // group is the items of one batch.
@@ -69,7 +71,8 @@ type queue struct {
 	idle    chan struct{} // closed and cleared when nothing waits and no lane is busy
 
 	expected int           // sessions inside DATA
-	held     int           // items with a waiting caller, queued or under way
+	held     int           // items with a caller who waits for the answer, queued or under way
+	left     int           // of those: callers who wait no longer
 	returns  time.Time     // until then sessions answered last are likely to come back
 	target   int           // items that a batch would have if all came back
 	since    time.Time     // when the wait for others began, zero: no wait
@@ -164,10 +167,34 @@ func (q *queue) free(w *stream, g *group) {
 }
 
 // release is called for each group whose callers have been told.
-func (q *queue) release(n int) {
+func (q *queue) release(items []*item) {
 	q.mu.Lock()
-	q.held -= n
-	q.mu.Unlock()
+	defer q.mu.Unlock()
+	for _, it := range items {
+		q.tell(it)
+	}
+}
+
+// tell takes an item that has had its answer out of the sums. Callers hold q.mu.
+func (q *queue) tell(it *item) {
+	if it.answer == nil {
+		return
+	}
+	it.told = true
+	q.held--
+	if it.left {
+		q.left--
+	}
+}
+
+// leave says that the caller of an item waits no longer.
+func (q *queue) leave(it *item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !it.told {
+		it.left = true
+		q.left++
+	}
 }
 
 // pump forms groups as long as there are items that need not wait and lanes that are free.
@@ -328,7 +355,7 @@ func (q *queue) fail(before time.Time, err error) {
 			return false
 		}
 		q.bytes -= it.size
-		q.held--
+		q.tell(it)
 		it.answer <- err
 		return true
 	})
@@ -355,7 +382,7 @@ func (q *queue) close() <-chan struct{} {
 func (q *queue) awaited() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.held > 0
+	return q.held > q.left
 }
 
 // begun reports that a stream of the queue has an object, and so wants a seal, or that something is still to be written.

@@ -321,7 +321,8 @@ func (s *Spool) whileUp(ctx context.Context) (context.Context, func()) {
 // flushed waits until all events queued before are in the ledger.
 func (s *Spool) flushed(ctx context.Context) error {
 	answer := make(chan error, 1)
-	added, needed := s.ledger.barrier(&item{answer: answer})
+	it := &item{answer: answer}
+	added, needed := s.ledger.barrier(it)
 	if !needed {
 		return nil
 	}
@@ -332,6 +333,7 @@ func (s *Spool) flushed(ctx context.Context) error {
 	case err := <-answer:
 		return err
 	case <-ctx.Done():
+		s.ledger.leave(it)
 		return context.Cause(ctx)
 	}
 }

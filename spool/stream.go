@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -109,13 +110,7 @@ func (w *stream) rest() {
 
 // commit settles a group, whatever it takes, and tells all who wait for it.
 func (w *stream) commit(g *group) {
-	waiting := 0
-	for _, it := range g.items {
-		if it.answer != nil {
-			waiting++
-		}
-	}
-	defer w.q.release(waiting)
+	defer w.q.release(slices.Clone(g.items))
 	for {
 		w.sendAway(g)
 		if g.size == 0 {
