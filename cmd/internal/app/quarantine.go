@@ -32,7 +32,7 @@ func (b *backend) quarantineStatus(ctx context.Context, out *admin.DomainStatus)
 	return nil
 }
 
-// filterTroubles names the content filters that can't be asked.
+// filterTroubles names the content filters that fail.
 func (a *App) filterTroubles() []string {
 	var list []string
 	for _, s := range a.scan.Status() {
@@ -43,7 +43,7 @@ func (a *App) filterTroubles() []string {
 		if s.Closed {
 			follows = "mail is deferred"
 		}
-		list = append(list, fmt.Sprintf("%s at %s can't be asked, %s: %s", s.Name, s.Address, follows, admin.Brief(s.Failure)))
+		list = append(list, fmt.Sprintf("%s at %s fails since %s, %s: %s", s.Name, s.Address, s.Since.Local().Format("2 Jan 15:04"), follows, admin.Brief(s.Failure)))
 	}
 	return list
 }

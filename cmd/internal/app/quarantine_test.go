@@ -89,8 +89,11 @@ func TestQuarantine(t *testing.T) {
 		t.Errorf("without clamd: %v", err)
 	}
 	s, err := b.Status(t.Context())
-	if err != nil || len(s.Filters) != 1 || s.Filters[0].Up || !strings.Contains(strings.Join(s.Reasons, "\n"), "clamd at "+clamd.Address+" can't be asked, mail is deferred") {
-		t.Errorf("%+v %v, %v", s.Filters, s.Reasons, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reasons := strings.Join(s.Reasons, "\n"); len(s.Filters) != 1 || s.Filters[0].Up || !strings.Contains(reasons, "clamd at "+clamd.Address+" fails since ") || !strings.Contains(reasons, ", mail is deferred") {
+		t.Errorf("%+v %v", s.Filters, s.Reasons)
 	}
 	if r := act("release"); r.Pairs != 1 || len(r.Quarantine) != 1 || !strings.Contains(r.Quarantine[0], why) {
 		t.Errorf("%+v", r)

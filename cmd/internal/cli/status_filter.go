@@ -21,6 +21,9 @@ func filterLine(f *scan.Status, now time.Time) string {
 	if f.Version != "" {
 		parts = append(parts, clean(f.Version))
 	}
+	if !f.Up && !f.Since.IsZero() {
+		parts = append(parts, "since "+clock(f.Since, now))
+	}
 	parts = append(parts, "looked at "+plural(f.Asked-f.Failed, "message"))
 	if f.Failed > 0 {
 		parts = append(parts, "failed "+thousands(f.Failed))

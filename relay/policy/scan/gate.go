@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -108,9 +109,13 @@ func (g *gate) turn(ctx context.Context, m *Message) (finding, error) {
 		err = fmt.Errorf("not done within %v, for a message of %d octets: %w", g.c.Timeout, m.Size, err)
 	}
 	well := err == nil || errors.Is(err, errTooBig)
-	if well {
+	switch {
+	case well:
 		g.heard("", nil)
-	} else {
+	case away(err):
+		g.heard("", err)
+		fallthrough
+	default:
 		g.doubt()
 	}
 	g.mu.Lock()
@@ -121,6 +126,12 @@ func (g *gate) turn(ctx context.Context, m *Message) (finding, error) {
 		g.status.Failure, g.status.At = err.Error(), g.set.o.Now()
 	}
 	return f, err
+}
+
+// away reports that nobody takes connections where the filter should be, which no message can bring about.
+func away(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial" && !op.Timeout()
 }
 
 // asked asks on a connection of the client's share.

@@ -80,6 +80,9 @@ func TestRspamd(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	slow(t, in.URL)
+	if r := s.Scan(context.Background(), message("spam-reject", "x")); r.Action != Refuse {
+		t.Errorf("%+v", r)
+	}
 }
 
 // slow sends a message that keeps a worker of rspamd busy beyond its time: it isn't scanned, and the filter stays in use.
@@ -91,9 +94,6 @@ func slow(t *testing.T, url string) {
 	}
 	if err := poll(func() bool { s.Look(context.Background()); return s.Status()[0].Up }); err != nil {
 		t.Errorf("%v: %+v", err, s.Status()[0])
-	}
-	if r := s.Scan(context.Background(), message("spam-reject", "x")); r.Action != Refuse {
-		t.Errorf("%+v", r)
 	}
 }
 
@@ -197,11 +197,11 @@ func TestHangingClamd(t *testing.T) {
 	if err := in.GoOn(); err != nil {
 		t.Fatal(err)
 	}
-	if err := poll(func() bool { s.Look(context.Background()); return s.Status()[0].Up }); err != nil {
-		t.Fatalf("%v: %+v", err, s.Status()[0])
-	}
-	if r := s.Scan(context.Background(), message("Hello", scantest.Virus)); r.Action != Refuse {
-		t.Errorf("%+v", r)
+	if err := poll(func() bool {
+		s.Look(context.Background())
+		return s.Scan(context.Background(), message("Hello", scantest.Virus)).Action == Refuse
+	}); err != nil || !s.Status()[0].Up {
+		t.Errorf("%v: %+v", err, s.Status()[0])
 	}
 }
 
