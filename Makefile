@@ -6,7 +6,7 @@
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VERSITYGW   := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 PEBBLE      := github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1
-PACKAGES    := postfix swaks zstd openssl chromium dovecot-imapd poppler-utils \
+PACKAGES    := gcc libc6-dev postfix swaks zstd openssl chromium dovecot-imapd poppler-utils \
                slapd ldap-utils rspamd clamav-daemon postfix-policyd-spf-python nmap
 BIN         := $(shell go env GOPATH)/bin
 export PATH := $(BIN):$(PATH)
