@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
+	"restante/webmail/ui"
 	"restante/webmail/words"
 )
 
@@ -28,6 +30,15 @@ type view struct {
 	Secure bool
 	Data   any
 }
+
+// ownPages are those of the program itself. They are the same for all its servers, so they are parsed once.
+var ownPages = sync.OnceValues(func() (map[string]map[string]*template.Template, error) {
+	a, err := ownAssets()
+	if err != nil {
+		return nil, err
+	}
+	return loadPages(ui.Files, a)
+})
 
 // loadPages parses layout, parts and pages, once for each language, in which {{t}} is bound to its words.
 func loadPages(files fs.FS, a *assets) (map[string]map[string]*template.Template, error) {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"restante/webmail/mailbox"
-	"restante/webmail/ui"
 	"restante/webmail/words"
 )
 
@@ -57,10 +56,10 @@ func New(o Options) (*Server, error) {
 	if !o.SignIn.missing() {
 		s.viewer = s.viewerFrom
 	}
-	if s.assets, err = loadAssets(ui.Files); err != nil {
+	if s.assets, err = ownAssets(); err != nil {
 		return nil, fmt.Errorf("webmail: %w", err)
 	}
-	if s.pages, err = loadPages(ui.Files, s.assets); err != nil {
+	if s.pages, err = ownPages(); err != nil {
 		return nil, fmt.Errorf("webmail: %w", err)
 	}
 	mux, err := s.mux(s.routes())

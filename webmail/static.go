@@ -11,6 +11,9 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
+
+	"restante/webmail/ui"
 )
 
 // asset is one static file, compressed once when the server is made.
@@ -25,6 +28,9 @@ type assets struct {
 	byHashed map[string]*asset
 	byName   map[string]*asset
 }
+
+// ownAssets are those of the program itself. They are the same for all its servers, so they are compressed once.
+var ownAssets = sync.OnceValues(func() (*assets, error) { return loadAssets(ui.Files) })
 
 // loadAssets reads static/ of the files.
 func loadAssets(files fs.FS) (*assets, error) {
