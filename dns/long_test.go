@@ -19,10 +19,10 @@ func TestLongNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun := time.Now()
-	if _, err := r.lookup(t.Context(), name.String(), dns.TypeTXT, false); !IsNotFound(err) {
+	if _, err := r.lookup(t.Context(), strings.Repeat(name.String(), 4), dns.TypeTXT, false); !IsNotFound(err) {
 		t.Error(err)
 	}
-	if took := time.Since(begun); took > 100*time.Millisecond {
+	if took := time.Since(begun); took > time.Second {
 		t.Errorf("took %v", took)
 	}
 }

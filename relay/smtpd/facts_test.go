@@ -101,12 +101,12 @@ func TestTrace(t *testing.T) {
 
 // A Received field that names us again and again takes no longer than another.
 func TestManyTimesOurs(t *testing.T) {
-	msg := "Received: " + strings.Repeat("by mx2.example.test (Restante) ", 8000) + "\r\n\r\n"
+	msg := "Received: " + strings.Repeat("by mx2.example.test (Restante) ", 32_000) + "\r\n\r\n"
 	begun := time.Now()
 	if hops, own, ok := countHops([]byte(msg), 1<<20, "mx2.example.test"); hops != 1 || own != 0 || !ok {
 		t.Errorf("%d hops, %d own, %v", hops, own, ok)
 	}
-	if took := time.Since(begun); took > 200*time.Millisecond {
+	if took := time.Since(begun); took > time.Second {
 		t.Errorf("took %v", took)
 	}
 }

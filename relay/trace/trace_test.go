@@ -177,13 +177,13 @@ func TestStripAt(t *testing.T) {
 // TestEndlessIDs: a header has room for many names that are slow to compare.
 func TestEndlessIDs(t *testing.T) {
 	var id strings.Builder
-	for r := '\u4e00'; r < '\u4f50'; r++ {
+	for r := '\u4e00'; r < '\u4f40'; r++ {
 		id.WriteRune(r)
 	}
-	msg := strings.Repeat("Authentication-Results: "+id.String()+"; spf=pass\r\n", 250) + "\r\n"
+	msg := strings.Repeat("Authentication-Results: "+id.String()+"; spf=pass\r\n", 1200) + "\r\n"
 	begun := time.Now()
 	_, n, err := Strip(strings.NewReader(msg), 0, int64(len(msg)), "mx2.example.net")
-	if took := time.Since(begun); err != nil || n != int64(len(msg)) || took > 200*time.Millisecond {
+	if took := time.Since(begun); err != nil || n != int64(len(msg)) || took > time.Second {
 		t.Errorf("%d of %d octets, %v, took %v", n, len(msg), err, took)
 	}
 	wide := "Authentication-Results: ｍｘ２．ｅｘａｍｐｌｅ．ｎｅｔ; spf=pass\r\n\r\n"
