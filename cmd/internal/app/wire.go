@@ -50,7 +50,7 @@ func (a *App) startStore(ctx context.Context) error {
 	a.life.add("spool", a.spool.Close)
 	a.index, err = index.Open(filepath.Join(c.DataDir, "index.db"), index.Options{Log: a.log, Metrics: index.NewMetrics(a.reg)})
 	if err != nil {
-		return admin.Errorf(admin.KindFailed, "move it away and start again: it is rebuilt from the store", "can't open the index %s: %w", filepath.Join(c.DataDir, "index.db"), err)
+		return admin.Errorf(admin.KindFailed, "make room if its disk is full, else move it away; then start again: it is rebuilt from the store", "can't open the index %s: %w", filepath.Join(c.DataDir, "index.db"), err)
 	}
 	a.life.add("index", func(context.Context) error { return a.index.Close() })
 	a.openMail(c)
