@@ -44,7 +44,7 @@ func TestLife(t *testing.T) {
 	l := newLedger(t)
 	d := l.node(t)
 	a, err := d.Add(t.Context(), "admin root", "Anna@Example.com", Edit{Name: str("Anna  Schmidt"), Aliases: []string{"A.S@example.com", "anna@example.com"}, Shared: []string{"info@example.com"},
-		Groups: []string{"all@example.com"}, Zone: str("Europe/Berlin"), Language: str("DE")})
+		Groups: []string{"all@example.com"}, Zone: str("Europe/Berlin"), Language: str("DE-at")})
 	if err != nil || a.Address != "anna@example.com" || a.Name != "Anna Schmidt" || a.Language != "de" || !a.Active() {
 		t.Fatal(a, err)
 	}
@@ -56,7 +56,7 @@ func TestLife(t *testing.T) {
 	must(t, d, "ben@example.com")
 	_, err = d.Edit(t.Context(), "admin root", "ben@example.com", Edit{Aliases: []string{"A.S@EXAMPLE.com"}})
 	want(t, "a second owner", err, ErrTaken)
-	for _, e := range []Edit{{Zone: str("Mars/Olympus")}, {Zone: str("Local")}, {Language: str("d e")}, {Name: str(strings.Repeat("x", 300))}, {Aliases: []string{"x@elsewhere.net"}}, {Signature: str(strings.Repeat("x", 9000))}} {
+	for _, e := range []Edit{{Zone: str("Mars/Olympus")}, {Zone: str("Local")}, {Language: str("d e")}, {Language: str("es")}, {Name: str(strings.Repeat("x", 300))}, {Aliases: []string{"x@elsewhere.net"}}, {Signature: str(strings.Repeat("x", 9000))}} {
 		_, err = d.Edit(t.Context(), "admin root", "ben@example.com", e)
 		want(t, fmt.Sprintf("%+v", e), err, ErrInvalid)
 	}

@@ -124,7 +124,7 @@ func TestImportCSV(t *testing.T) {
 		`1 false columns passed over: Phone`,
 		`10 true "broken" is no address: write for example anna@example.com; --domain completes users without one`,
 		`11 false alias a.s@example.com belongs to anna@example.com`,
-		`11 true "xx yy" is no language: write for example en, fr, de or ja`,
+		`11 true "xx yy" is no language of the pages: write en, fr, de, ja, or nothing for what the browser wishes`,
 		`12 true kind "robot" is not known: write person, group or shared`,
 		`13 true emil@elsewhere.net: elsewhere.net is no domain of this node`,
 		`5 false 1 of its members have no account yet; they will read it once they have one`,

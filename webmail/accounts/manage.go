@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"restante/webmail/words"
 )
 
 // Limits of what an account holds.
@@ -221,14 +223,13 @@ func checkName(s string) (string, error) {
 	return s, nil
 }
 
+// checkLanguage takes the languages that the pages speak; a region ("de-AT", as directories have it) makes no difference.
 func checkLanguage(s string) (string, error) {
-	s = strings.ToLower(strings.TrimSpace(s))
-	for _, r := range s {
-		if !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-') || len(s) > 35 { // RFC 5646 4.4.1
-			return "", fmt.Errorf("%q is no language: write for example en, fr, de or ja", s)
-		}
+	base, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(s)), "-")
+	if base != "" && !slices.Contains(words.Languages(), base) {
+		return "", fmt.Errorf("%q is no language of the pages: write %s, or nothing for what the browser wishes", s, strings.Join(words.Languages(), ", "))
 	}
-	return s, nil
+	return base, nil
 }
 
 func checkZone(s string) (string, error) {

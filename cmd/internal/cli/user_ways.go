@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"restante/cmd/internal/admin"
 	"restante/webmail/accounts"
 	"restante/webmail/sheet"
+	"restante/webmail/words"
 )
 
 func newUserPasswd(c *command) *cobra.Command {
@@ -167,7 +169,7 @@ The codes of a sheet can't be shown again, and a new sheet makes the old one voi
 	cmd.Flags().StringVar(&out.html, "html", "", "write cards to print into this file (- for standard output)")
 	cmd.Flags().StringVar(&out.csv, "csv", "", "write a line for each person into this file (- for standard output)")
 	cmd.Flags().BoolVar(&out.letter, "letter", false, "cards for paper of US Letter size, not A4")
-	cmd.Flags().StringVar(&out.language, "language", "en", "language of the cards of people who have chosen none")
+	cmd.Flags().StringVar(&out.language, "language", "en", "language of the cards of people who have chosen none: "+strings.Join(words.Languages(), ", "))
 	cmd.Flags().BoolVar(&r.Void, "void", false, "make no new codes; make those that they have void")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
 	return cmd
@@ -195,6 +197,9 @@ type codeOutput struct {
 func (o *codeOutput) make(cmd *cobra.Command, c *command, client *admin.Client, r admin.UserSelect, n int) error {
 	if o.html == "" && o.csv == "" && !c.common.json && n > codesShown {
 		return admin.Errorf(admin.KindUsage, "add --html codes.html for cards to print, or --csv codes.csv", "codes for %s don't fit on a screen", people(n))
+	}
+	if !slices.Contains(words.Languages(), o.language) {
+		return admin.Errorf(admin.KindUsage, "write one of "+strings.Join(words.Languages(), ", "), "there are no cards in %q", o.language)
 	}
 	html, err := c.secretFile(o.html)
 	if err != nil {
