@@ -365,7 +365,7 @@ func TestSlowDNS(t *testing.T) {
 	f.dns.Fail("", dnstest.Silent)
 	begun := time.Now()
 	got := f.submit(sent{client: "203.0.113.9", helo: "mail.test", from: "x@sender.test", msg: signed(t, plain)})
-	if took := time.Since(begun); got[0] != '2' || took > 5*time.Second {
+	if took := time.Since(begun); got[0] != '2' || took > 20*time.Second { // twice 2 s; the rest is for machines that do much else
 		t.Errorf("%s after %v", got, took)
 	}
 	e, body := f.entry()

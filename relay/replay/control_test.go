@@ -40,7 +40,7 @@ func TestWaitsForThePrimaryThenCanaryFirst(t *testing.T) {
 	began := time.Now()
 	r.health.set(health.Recovering, testDomain)
 	r.until("the canary is out", func() bool { return r.sink.Stats().Transactions == 1 })
-	if took := time.Since(began); took > 500*time.Millisecond {
+	if took := time.Since(began); took > 4*time.Second { // housekeeping comes round every 5 s: it was woken before
 		t.Errorf("the canary took %v", took)
 	}
 	first.Store(r.sink.Stats().Connections)

@@ -127,7 +127,7 @@ func (alwaysLease) Release(context.Context) error { return nil }
 // TestMemoryStaysBounded drains far more messages than may be held in memory. RESTANTE_TEST_MILLION=1
 // makes it a million of them.
 func TestMemoryStaysBounded(t *testing.T) {
-	n := 120_000
+	n := 60_000
 	if testing.Short() {
 		n = 30_000
 	}

@@ -146,7 +146,7 @@ func TestRefusedConnection(t *testing.T) {
 	if err := blob.Prove(t.Context(), s); err == nil || errors.Is(err, blob.ErrUnfit) {
 		t.Errorf("a store that is down is not unfit: %v", err)
 	}
-	if took := time.Since(start); took > 3*time.Second {
+	if took := time.Since(start); took > 8*time.Second { // three refusals take no time, but on a busy machine
 		t.Errorf("took %v", took)
 	}
 }

@@ -174,7 +174,7 @@ func TestLDAPHostile(t *testing.T) {
 			if r, err := d.Fetch(ctx, "example.com"); err == nil {
 				t.Errorf("%+v", r)
 			}
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > 20*time.Second {
 				t.Error(took)
 			}
 		})
