@@ -38,7 +38,7 @@
 // A message is refused with 554 5.6.0 if a CR or an LF stands alone in it, wherever, and if it begins with a blank; NUL is passed on. Octets that
 // come in one segment with DATA or STARTTLS, without waiting for the reply, close the connection (RFC 2920 3.1).
 //
-// Who connects too often, sends too much or asks for people who aren't there is told to come back later (package rate). When
-// sessions run out, those that are idle go (crowd.go). Load balancers that are named say by the PROXY protocol for whom they
+// Who connects too often, sends too much or asks for people who aren't there is told to come back later (package rate, harvest.go);
+// a flood of them doesn't fill the log (refusals.go). When sessions run out, those that are idle go (crowd.go). Load balancers that are named say by the PROXY protocol for whom they
 // connect (proxy.go); anybody else's PROXY line is a bad command.
 package smtpd
