@@ -190,6 +190,14 @@ func (a *App) startListeners(ctx context.Context) error {
 	c := a.cfg.Load()
 	w := &watch{app: a}
 	a.watch = w
+	// The socket first: where this very node runs already, that is said, and not that its ports are taken.
+	l, err := admin.Listen(c.Admin.Socket, c.Admin.Group)
+	if err != nil {
+		return err
+	}
+	a.life.add("admin socket", closeListener(l))
+	w.admin = l
+	a.addrs.Socket = c.Admin.Socket
 	for _, addr := range c.SMTP.Listen {
 		l, err := listen(ctx, addr, "--smtp-listen")
 		if err != nil && noIPv6(addr, err) && len(c.SMTP.Listen) > 1 {
@@ -212,17 +220,7 @@ func (a *App) startListeners(ctx context.Context) error {
 		w.http = l
 		a.addrs.HTTP = l.Addr().String()
 	}
-	if err := a.listenWeb(ctx); err != nil {
-		return err
-	}
-	l, err := admin.Listen(c.Admin.Socket, c.Admin.Group)
-	if err != nil {
-		return err
-	}
-	a.life.add("admin socket", closeListener(l))
-	w.admin = l
-	a.addrs.Socket = c.Admin.Socket
-	return nil
+	return a.listenWeb(ctx)
 }
 
 // closeListener closes a listener that its server may have closed already.
