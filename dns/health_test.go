@@ -232,7 +232,7 @@ func TestOneOfTwoIsDead(t *testing.T) {
 			t.Error(list, all)
 		}
 		dead.Store(false)
-		time.Sleep(probeEvery)
+		time.Sleep(probeEvery + probeTime) // one may be under way
 		host(r, "again.test")
 		synctest.Wait()
 		if list, _ := r.Silent(); len(list) != 0 {
