@@ -24,6 +24,9 @@ import (
 	"restante/spool/room"
 )
 
+// leastRoom is the room below which a file that can't be opened isn't made anew, in octets.
+const leastRoom = 1 << 20
+
 // Spec.Reserve: its file, how much is given at once, in octets, and how long after that it begins to grow again.
 const (
 	reserveSuffix = "-reserve"
@@ -90,6 +93,9 @@ func Open(path string, s Spec) (*DB, error) {
 		return d, nil
 	case errors.Is(err, os.ErrPermission) || errors.Is(err, errNoFolder):
 		return nil, err
+	}
+	if left, _, ferr := room.Free(filepath.Dir(path)); ferr == nil && left < leastRoom {
+		return nil, fmt.Errorf("%s: %w: %d octets are left on its disk, make room", path, err, left) // to make it anew there would end in none
 	}
 	s.Log.Warn("a local database can't be used and is made anew from the store", "path", path, "cause", err)
 	if err := Remove(path); err != nil {

@@ -66,4 +66,15 @@ func TestFullDisk(t *testing.T) {
 	if err := write(d); err == nil {
 		t.Error("it was written on a full disk without a reserve")
 	}
+	// What can't be opened for want of room isn't taken for damaged, and stays.
+	path = filepath.Join(dir, "other.db")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := Open(path, Spec{Schema: "CREATE TABLE meta(key, value);", Version: "1", Log: slog.New(slog.DiscardHandler)}); err == nil {
+		d.Close()
+		t.Error("it was made on a full disk")
+	} else if _, err := os.Stat(path); err != nil {
+		t.Error("it is gone:", err)
+	}
 }
