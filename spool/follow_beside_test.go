@@ -252,6 +252,19 @@ func soon(t *testing.T, what string, do func(context.Context) error) {
 	}
 }
 
+// followed runs Follow until what it returns is called, or the test ends: what is left in a bubble would run for ever.
+func followed(t *testing.T, s *spool.Spool, first spool.Fold, others ...spool.Beside) func() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Follow(ctx, first, others...) }()
+	stop := sync.OnceValue(func() error {
+		cancel()
+		return errors.Join(<-ended, s.Close(context.Background()))
+	})
+	t.Cleanup(func() { _ = stop() })
+	return stop
+}
+
 // TestBesideStuck: what needs the first fold alone waits for no other, be that new and stuck; that one knows that it is behind,
 // and is fed once it goes on.
 func TestBesideStuck(t *testing.T) {
@@ -363,9 +376,7 @@ func TestBesideHoles(t *testing.T) {
 		r.fail = errDisk
 		fault := wrap.NewFault(store)
 		n := openNode(t, fault, dirs[1])
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- n.s.Follow(ctx, newRecorder(), r) }()
+		stop := followed(t, n.s, newRecorder(), r)
 		soon(t, "catching up", n.s.CaughtUp)
 		fault.Add(wrap.Rule{Op: "get", When: "before", Prefix: keys[200], Action: wrap.Action{Err: errIO}})
 		r.set(func() { r.fail = nil })
@@ -392,8 +403,7 @@ func TestBesideHoles(t *testing.T) {
 		}
 		hole()
 		r.want(t, slices.Concat([]string{late, ids[249]}, ids[30:240])...)
-		cancel()
-		if err := errors.Join(<-ended, n.s.Close(t.Context())); err != nil {
+		if err := stop(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -446,9 +456,7 @@ func besideModel(t *testing.T, dirs []string, dice *rand.Rand, rate, lives int, 
 			r.luck, acts = nil, nil
 		}
 		w := openNode(t, store, dirs[1])
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- w.s.Follow(ctx, first, r) }()
+		stop := followed(t, w.s, first, r)
 		for _, act := range acts {
 			switch act {
 			case 0, 1, 2:
@@ -470,11 +478,7 @@ func besideModel(t *testing.T, dirs []string, dice *rand.Rand, rate, lives int, 
 			soon(t, "sync", w.s.Sync)
 			soon(t, "abreast", w.s.Abreast)
 		}
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		if err := w.s.Close(t.Context()); err != nil {
+		if err := stop(); err != nil {
 			t.Error(err)
 		}
 		if life < lives && below(3) == 0 {
