@@ -21,8 +21,8 @@ func newDev(c *command) *cobra.Command {
 		newDevSend(c),
 		group("primary", "Stop, start and look into the stand-in primary", `  restante dev primary stop`,
 			newDevPrimary(c, "stop", "Stop the stand-in primary: an outage begins"),
-			newDevPrimary(c, "start", "Start it again: what was kept is handed over"),
-			newDevPrimary(c, "list", "List what it has received")))
+			newDevPrimary(c, "start", "Start the stand-in primary again: what was kept is handed over"),
+			newDevPrimary(c, "list", "List what the stand-in primary has received")))
 }
 
 func newDevPrimary(c *command, do, short string) *cobra.Command {

@@ -63,7 +63,7 @@ named. Exit code 4 when some could not be read.`,
 	}
 	f.register(cmd)
 	p := cmd.Flags()
-	p.StringSliceVar(&ids, "id", nil, "these entries")
+	p.StringSliceVar(&ids, "id", nil, "these entries (repeat it, or separate with commas)")
 	p.StringVarP(&format, "format", "f", "eml", "eml, mbox or maildir")
 	p.StringVarP(&out, "output", "o", "", "folder, or file for an mbox (- for the output)")
 	p.StringVar(&storeURL, "store", "", "read this store (file:///..., s3://...) instead of asking the node")

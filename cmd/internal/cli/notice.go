@@ -48,7 +48,7 @@ the one before; a notice for a domain stands for its people in place of the one 
 		},
 	}
 	cmd.Flags().StringVar(&n.Domain, "domain", "", "only for people of this domain")
-	cmd.Flags().StringVar(&n.For, "for", "", "how long it stands, for example 6h (default: until it is taken back)")
+	cmd.Flags().StringVar(&n.For, "for", "", "how long it stands: 6h, 1d (default: until it is taken back)")
 	cmd.AddCommand(newNoticeList(c), newNoticeClear(c))
 	return cmd
 }

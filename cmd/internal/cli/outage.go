@@ -125,10 +125,11 @@ func (e *Env) printOutages(list []index.Outage) {
 
 func newOutageShow(c *command) *cobra.Command {
 	return &cobra.Command{
-		Use:     "show [<outage>]",
-		Short:   "Show one outage with its sums: the one named, or the last",
-		Example: `  restante outage show 2026-11-21-example.com`,
-		Args:    argCount(0, 1, "the outage"),
+		Use:   "show [<outage>]",
+		Short: "Show one outage with its sums: the one named, or the last",
+		Example: `  restante outage show
+  restante outage show 2026-11-21-example.com`,
+		Args: argCount(0, 1, "the outage"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := c.client()
 			if err != nil {
@@ -208,7 +209,7 @@ while nobody else notices.`,
 		},
 	}
 	targetFlags(cmd, &d)
-	cmd.Flags().StringVar(&d.For, "for", "1h", "how long")
+	cmd.Flags().StringVar(&d.For, "for", "1h", "how long: 15m, 2h, 1d")
 	cmd.Flags().StringVar(&d.Reason, "reason", "", "why, for the report")
 	return cmd
 }

@@ -56,7 +56,7 @@ func (f *filterFlags) register(cmd *cobra.Command) {
 	p.StringVar(&f.state, "state", "", "pending, parked, held (parked by hand), quarantined (parked until released), delivered, removed, expired or bounced")
 	p.StringVar(&f.Outage, "outage", "", "of this outage")
 	p.StringVar(&f.since, "since", "", "received since: 2h, 3d, 09:12, 2026-11-21T09:12")
-	p.StringVar(&f.until, "until", "", "received before")
+	p.StringVar(&f.until, "until", "", "received before that, written as with --since")
 	p.BoolVar(&f.Written, "written", false, "only what was written here: sent mail, copies, bounces")
 	p.StringVar(&f.Text, "text", "", "with this in sender, recipient or subject")
 }

@@ -373,7 +373,7 @@ them). With a text only those that have it in their address. --state absent list
 		},
 	}
 	recipientDomain(cmd, &r.Domain, "only this domain")
-	cmd.Flags().StringVar(&r.Filter.Source, "source", "", "only those from there")
+	cmd.Flags().StringVar(&r.Filter.Source, "source", "", "only those from there: configuration, import, file, ldap, added or primary")
 	cmd.Flags().StringVar(&state, "state", string(rcpt.Exists), "exists or absent")
 	return cmd
 }

@@ -309,7 +309,7 @@ func (s *selectFlags) register(cmd *cobra.Command) {
 	f.StringVar(&s.Domain, "domain", "", "to this domain")
 	f.StringVar(&s.Rcpt, "rcpt", "", "to this address")
 	f.StringVar(&s.since, "since", "", "received since: 2h, 3d, 09:12, 2026-11-21T09:12")
-	f.StringVar(&s.until, "until", "", "received before")
+	f.StringVar(&s.until, "until", "", "received before that, written as with --since")
 	f.StringSliceVar(&s.IDs, "id", nil, "these entries (repeat it, or separate with commas)")
 	f.BoolVar(&s.Again, "again", false, "also what was delivered: the primary lost it after it had answered 250")
 	f.IntVar(&s.Rate, "rate", 0, "messages a second at most (default: as configured)")

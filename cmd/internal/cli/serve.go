@@ -50,7 +50,7 @@ a stand-in primary on 127.0.0.1:2600 that can be stopped and started.`,
 	p.StringSliceVar(&f.Domains, "domain", nil, "a domain to stand behind (repeat it)")
 	p.StringSliceVar(&f.Primary, "primary", nil, `its mail server, host[:port] (repeat it in order of preference), or "mx"`)
 	p.StringSliceVar(&f.Recipients, "recipients", nil, `addresses that exist, or "@" for any`)
-	p.StringVar(&f.WhenUp, "when-up", "", "pass or spool")
+	p.StringVar(&f.WhenUp, "when-up", "", "while the primary is up: pass (on to it at once) or spool (and replay)")
 	p.StringVar(&f.Hostname, "hostname", "", "the name of this machine in DNS")
 	p.StringSliceVar(&f.SMTPListen, "smtp-listen", nil, "address:port to take mail on")
 	p.StringVar(&f.HTTPListen, "http-listen", "", `address:port of /healthz, /readyz and /metrics, or "off"`)

@@ -21,8 +21,8 @@ func newStatus(c *command) *cobra.Command {
 	var every time.Duration
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "How the domains, the store and the node are; what isn't up first",
-		Long: `How the domains, the store and the node are; what isn't up first.
+		Short: "How the domains, the store and the node are; what needs a person first",
+		Long: `How the domains, the store and the node are; what needs a person first, then why.
 
 Counts are pairs of message and recipient since the domain's last outage began. Exit code 4 when a
 domain is not up, mail is parked (whenever it came), a content filter, a list of recipients or the store is failing, or the index is

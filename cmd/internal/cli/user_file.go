@@ -248,7 +248,7 @@ practice. --missing invites those who have no device yet.`,
 		},
 	}
 	peopleFlags(cmd, &r, "everybody who has no device")
-	cmd.Flags().StringVar(&r.For, "for", "7d", "how long the link is good")
+	cmd.Flags().StringVar(&r.For, "for", "7d", "how long the link is good: 12h, 3d")
 	return cmd
 }
 

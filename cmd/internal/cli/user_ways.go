@@ -331,7 +331,7 @@ To open it is not enough to use it up: the page asks for a press on a button.`,
 		},
 	}
 	peopleFlags(cmd, &r, "for everybody who has no other way to sign in at this moment")
-	cmd.Flags().StringVar(&r.For, "for", "1d", "how long it is good")
+	cmd.Flags().StringVar(&r.For, "for", "1d", "how long it is good: 2h, 3d")
 	cmd.Flags().BoolVar(&asCSV, "csv", false, "print address,name,link,until")
 	cmd.Flags().BoolVar(&r.Void, "void", false, "make no new links; make those that they have void")
 	return cmd
