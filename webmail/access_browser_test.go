@@ -62,8 +62,8 @@ func bare() []string {
 }
 
 // targets finds what is too small to hit: WCAG 2.2 asks for 24 by 24 CSS pixels, or as much room around the middle
-// (2.5.8); buttons, fields, rows and what stands in bars have 44 on a phone, what only unfolds a detail or stands inside
-// a field of its own (the people a message is to) doesn't. Links in running text are let be.
+// (2.5.8); on a phone buttons, fields, rows, what stands in bars and what unfolds a detail are 44 high, and as wide, but
+// for the people inside a field, whose names may be short. Links in running text are let be.
 const targets = `phone => {
   const wrong = [], all = [];
   const seen = el => { const s = getComputedStyle(el), b = el.getBoundingClientRect(); return s.visibility !== "hidden" && b.width > 1 && b.height > 1 && el.checkVisibility({opacityProperty: false}) && !el.closest("[inert], [aria-hidden=true], .unseen"); };
@@ -80,8 +80,8 @@ const targets = `phone => {
     const says = el.outerHTML.slice(0, 120).replace(/\s+/g, " ") + " is " + Math.round(box.width) + "x" + Math.round(box.height);
     const near = all.some(o => o.el !== el && !o.el.contains(el) && !el.contains(o.el) && Math.hypot(Math.max(o.box.left - (box.left + box.width / 2), 0, box.left + box.width / 2 - o.box.right), Math.max(o.box.top - (box.top + box.height / 2), 0, box.top + box.height / 2 - o.box.bottom)) < 12);
     if ((box.width < 24 || box.height < 24) && near) wrong.push("under 24: " + says);
-    const matters = el.matches(".button, .icon-button, .fab, input, select, textarea, nav a, .row a.open, button") && !el.closest(".pills");
-    if (phone && matters && (box.width < 43.5 || box.height < 43.5)) wrong.push("under 44: " + says);
+    const matters = el.matches(".button, .icon-button, .fab, input, select, textarea, nav a, .row a.open, button, summary");
+    if (phone && matters && (box.width < 43.5 && !el.closest(".pills") || box.height < 43.5)) wrong.push("under 44: " + says);
   }
   return wrong;
 }`
