@@ -51,8 +51,8 @@ type Options struct {
 	// Known returns a few recipients of the domain that the primary is known to have, best first.
 	Known func(domain string) []string
 	// HasPending reports that replay has something to deliver for the domain now. What replay leaves alone,
-	// because an address is declared down or an admin has yet to start it, must not count, else Recovering
-	// lasts as long.
+	// because an address is declared down, an admin has yet to start it or the store is away, must not count, else
+	// Recovering lasts as long.
 	HasPending func(domain string) bool
 	// TookMail reports that the domain's primary has taken mail from us before this process.
 	TookMail func(domain string) bool

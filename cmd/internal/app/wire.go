@@ -104,6 +104,12 @@ func notifyConfig(c *config.Config) notify.Config {
 // ask bounds a question to the index that health asks in passing.
 const ask = 2 * time.Second
 
+// hasPending reports that a kept message may show that a domain's primary takes mail again. None can while the store is away: then new mail
+// passes without waiting for it.
+func (a *App) hasPending(domain string) bool {
+	return !errors.Is(a.spool.Believed(), spool.ErrStoreDown) && a.engine.HasPending(domain)
+}
+
 // startRelay makes health, outages, pass-through, replay and the SMTP server.
 func (a *App) startRelay(context.Context) error {
 	c := a.cfg.Load()
@@ -113,7 +119,7 @@ func (a *App) startRelay(context.Context) error {
 	}
 	o := health.Options{
 		Domains: domains, Dialer: a.dialer, Log: a.log, Metrics: health.NewMetrics(a.reg),
-		MX: a.mx, Known: a.known, HasPending: func(d string) bool { return a.engine.HasPending(d) }, TookMail: a.tookMail,
+		MX: a.mx, Known: a.known, HasPending: a.hasPending, TookMail: a.tookMail,
 		Note: a.spool.Note, StateFile: filepath.Join(c.DataDir, "primaries.json"), ResolverUp: a.resolver.Up,
 	}
 	if strings.HasPrefix(c.Store.URL, "s3:") {

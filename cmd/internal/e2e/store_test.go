@@ -110,13 +110,21 @@ func TestStoreDiesAndReturns(t *testing.T) {
 	if took := time.Since(began); sent.Accepted != 50 || took > 6*time.Second {
 		t.Errorf("accepting again took %v: %v", took, sent)
 	}
+	// The primary comes back first: new mail doesn't wait until the kept mail can be read.
+	s.Stop()
 	if err := primary.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if sent := send(150, 20, 100*time.Millisecond); sent.Accepted != 20 {
+		t.Errorf("passing through with a dead store and mail in it: %v", sent)
+	}
+	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}
 	wait(t, n, time.Minute, func(d node.Domain) bool { return d.State == "up" && d.Pending == 0 })
 	waitQueue(t, primary)
 	got := arrivals(t, primary)
-	for i := range 150 {
+	for i := range 170 {
 		if want := i < 50 || i >= 100; (got[i] == 1) != want {
 			t.Errorf("message %d arrived %d times", i, got[i])
 		}
