@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -45,6 +46,9 @@ secrets.key_file = "/etc/key"
 	}
 	if s := Socket(main); s != c.Admin.Socket {
 		t.Errorf("the socket is looked for at %s", s)
+	}
+	if _, err := Load(main, Flags{Store: "s3://b?credentials_file=aws"}); err == nil || !strings.Contains(err.Error(), "credentials_file has no whole path") {
+		t.Errorf("a URL with half a path: %v", err)
 	}
 	t.Chdir(t.TempDir())
 	here, err := os.Getwd()

@@ -130,6 +130,11 @@ func (d *decoder) store(c *Config) {
 		if u.User != nil {
 			d.bad("store.url", "keep them in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file: ?credentials_file=/etc/restante/aws", "credentials don't belong into the URL")
 		}
+		for _, key := range []string{"credentials_file", "ca_file"} {
+			if file := u.Query().Get(key); file != "" && !filepath.IsAbs(file) {
+				d.bad("store.url", "write the whole path, as always in a URL", "%s has no whole path", key)
+			}
+		}
 	case u.Scheme == "mem":
 	default:
 		d.bad("store.url", mend, "there is no store %q", c.Store.URL)
