@@ -186,7 +186,8 @@ func masterCF(listen string) string {
 	}
 	line("pickup", "unix", "n", "2", "1", "pickup")
 	line("cleanup", "unix", "n", "-", "0", "cleanup")
-	line("qmgr", "unix", "n", "300", "1", "qmgr")
+	// What it skips, since the one that delivers is just letting go of it, stays in the incoming queue until it is woken: Debian's 300 s are long.
+	line("qmgr", "unix", "n", "2", "1", "qmgr")
 	line("tlsmgr", "unix", "-", "1000?", "1", "tlsmgr")
 	for _, name := range []string{"rewrite:trivial-rewrite", "smtp", "error", "retry:error", "discard", "lmtp"} {
 		service, cmd, ok := strings.Cut(name, ":")
