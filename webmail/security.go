@@ -42,7 +42,7 @@ const recently = 15 * time.Minute
 func (s *Server) recent(w http.ResponseWriter, r *http.Request, back string) bool {
 	n := viewerOf(r.Context()).Session
 	if n.Method == session.Code {
-		s.showSecurity(w, r, http.StatusForbidden, "device", s.errText(r, errByCode, ""))
+		s.showSecurity(w, r, http.StatusForbidden, "", "")
 		return false
 	}
 	if time.Since(n.Started) < recently {
@@ -62,6 +62,7 @@ type securityData struct {
 	Current  bool // it must be shown to change it
 	Learned  bool // the password of the normal mailbox is known here
 	Second   bool
+	ByCode   bool // signed in by a code on paper: see recent
 	Codes    accounts.Codes
 	HasCodes bool
 	Sessions int
@@ -85,7 +86,7 @@ func (s *Server) showSecurity(w http.ResponseWriter, r *http.Request, status int
 	v := viewerOf(r.Context())
 	a, in := v.Account, s.o.SignIn
 	d := securityData{Passkey: s.site(r).Host != "", Password: a.Password, Second: in.Factors.TOTP(a.Address),
-		Sessions: len(in.Sessions.List(a.Address)), Where: where, Error: text}
+		ByCode: v.Session.Method == session.Code, Sessions: len(in.Sessions.List(a.Address)), Where: where, Error: text}
 	d.Current = a.Password && !mayForget(v.Session)
 	d.Learned = in.Learn != nil && in.Learn.Has(a.Address)
 	d.Codes, d.HasCodes = s.o.Accounts.Codes(a.Address)

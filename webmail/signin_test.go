@@ -133,6 +133,13 @@ func TestCodeOnPaper(t *testing.T) {
 		r.want("somebody else's", c.post("/signin/code", "address", doorMax, "code", codes[0]), 403, "no code of yours")
 		r.want("right", c.post("/signin/code", "address", doorAnna, "code", strings.ToLower(codes[0])), 303, "")
 		c.wantIn("by code", doorAnna, true)
+		page = c.do("/security", nil)
+		r.want("said before anything is pressed", page, 200, "signed in by a code")
+		for _, offer := range []string{`action="/security/devices"`, `action="/security/devices/other"`, `"/security/passkey"`, `"/security/second"`} {
+			if strings.Contains(page.Body.String(), offer) {
+				t.Errorf("the page offers %s, which a code doesn't open", offer)
+			}
+		}
 		for _, path := range []string{"/security/devices", "/security/devices/other"} {
 			r.want("a card that was found opens nothing for longer: "+path, c.post(path), 403, "signed in by a code")
 		}
