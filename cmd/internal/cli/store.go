@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"time"
@@ -33,6 +34,9 @@ func (c *command) openStore(ctx context.Context, url string, readOnly bool) (blo
 		url = "file://" + abs
 	}
 	s, err := open.URL(ctx, url, open.Options{ReadOnly: readOnly})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, admin.Errorf(admin.KindFailed, "mend its name, or make the folder first; a bucket is s3://bucket/prefix?region=...&endpoint=...", "there is no store: %w", err)
+	}
 	if err != nil {
 		return nil, admin.Errorf(admin.KindFailed, "stop the node that uses it, or mend the URL: file:///folder or s3://bucket/prefix?region=...&endpoint=...", "can't open the store: %w", err)
 	}
@@ -89,7 +93,11 @@ func (c *command) storeCheck(ctx context.Context, args []string) (*admin.StoreSt
 		}
 		return state, err
 	}
-	store, err := c.openStore(ctx, args[0], false)
+	// A check makes no folder: a name misspelt would be fit too.
+	store, err := c.openStore(ctx, args[0], true)
+	if err == nil {
+		store, err = c.openStore(ctx, args[0], false)
+	}
 	if err != nil {
 		return nil, err
 	}
