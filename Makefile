@@ -29,9 +29,9 @@ build:
 	CGO_ENABLED=0 go build -trimpath -o restante ./cmd/restante
 
 test: tools lint
-	.ci/gotest -race -timeout=15m $(LIGHT)
-	.ci/gotest -race -short -timeout=15m $(HEAVY)
-	.ci/gotest -timeout=15m $(HEAVY)
+	IN_MEMORY=1 .ci/gotest -race -timeout=15m $(LIGHT)
+	IN_MEMORY=1 .ci/gotest -race -short -timeout=15m $(HEAVY)
+	IN_MEMORY=1 .ci/gotest -timeout=15m $(HEAVY)
 	.ci/gotest -timeout=15m $(SCENARIOS)
 
 bench: tools
