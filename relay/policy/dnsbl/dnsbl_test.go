@@ -2,6 +2,7 @@ package dnsbl
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -249,6 +250,37 @@ func TestListFailsInUse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A list of which only the test has an answer, since that is in a cache, is rested for ever longer: clients don't wait for it again and again.
+func TestOnlyTestsAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, server, _ := rig(t, 1, list(t, "bl.test", 1, "127.0.0.2"))
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		ran := make(chan error, 1)
+		go func() { ran <- s.Run(ctx) }()
+		const clients = 600
+		for i := range clients {
+			server.Fail(fmt.Sprintf("%d.%d.0.192.bl.test", i%250, i/250), dnstest.Silent)
+		}
+		var waited []int
+		for i := range clients { // one a second
+			begun := time.Now()
+			if s.Look(ctx, netip.AddrFrom4([4]byte{192, 0, byte(i / 250), byte(i % 250)})); time.Since(begun) > 0 {
+				waited = append(waited, i)
+			}
+			time.Sleep(time.Second - time.Since(begun)%time.Second)
+		}
+		if n := len(waited); n < 2*failsToRest || n > 50 {
+			t.Errorf("%d of %d clients waited: %v", n, clients, waited)
+		}
+		cancel()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute) // timers end
+	})
 }
 
 // While no resolver answers nobody waits for the lists, nobody is refused, and no list is blamed; when one is back, the lists count again within

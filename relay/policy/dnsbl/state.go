@@ -19,7 +19,7 @@ import (
 const (
 	testEvery  = time.Hour
 	retryEvery = time.Minute     // while one has a fault
-	retrySoon  = 2 * time.Second // while one is silent: at first, then twice as long each time; and while no resolver answers
+	retrySoon  = 2 * time.Second // while one is silent: at first, then twice as long until it has told of a client; and while no resolver answers
 )
 
 // The entries that each list has to have, and to lack (RFC 5782 5).
@@ -49,7 +49,8 @@ type health struct {
 	fault  string // what is wrong, "" nothing
 	since  time.Time
 	fails  int           // in a row
-	retry  time.Duration // after it the next test, with a fault
+	retry  time.Duration // how long it was last left alone for a fault; 0: it has told of a client since
+	next   time.Time     // test
 }
 
 // inUse reports that a list is asked about an address. The caller holds mu.
@@ -141,19 +142,15 @@ func (s *Set) failed(st *state, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.fails++
-	if st.fails < failsToRest && silent(err.Error()) {
+	if !st.usable || st.fails < failsToRest && silent(err) { // others asked it at the same time
 		return
 	}
 	s.fault(st, err)
-	if silent(st.fault) {
-		s.wake()
-	}
+	s.wake()
 }
 
 // silent reports a fault that may be over in a moment.
-func silent(fault string) bool {
-	return strings.HasPrefix(fault, "no answer") || fault == errOurs.Error()
-}
+func silent(err error) bool { return strings.HasPrefix(err.Error(), "no answer") }
 
 // wake has Run look after the lists.
 func (s *Set) wake() {
@@ -163,7 +160,7 @@ func (s *Set) wake() {
 	}
 }
 
-// fault takes a list out of use. The caller holds mu.
+// fault takes a list out of use until a test passes. Where only tests are answered, from a cache, these become rare. The caller holds mu.
 func (s *Set) fault(st *state, err error) {
 	if st.fault == "" {
 		st.since = time.Now()
@@ -171,7 +168,15 @@ func (s *Set) fault(st *state, err error) {
 	if st.fault != err.Error() {
 		s.o.Log.Warn("list of addresses left out", "list", st.list.name(), "error", err)
 	}
-	st.fault, st.usable = err.Error(), false
+	switch {
+	case err == errOurs:
+		st.retry = retrySoon
+	case silent(err):
+		st.retry = min(max(retrySoon, 2*st.retry), retryEvery)
+	default:
+		st.retry = retryEvery
+	}
+	st.fault, st.usable, st.next = err.Error(), false, in(st.retry)
 	s.o.Metrics.inUse(st)
 }
 
@@ -179,40 +184,35 @@ func (s *Set) fault(st *state, err error) {
 func (s *Set) worked(st *state) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st.fails = 0
+	st.fails, st.retry = 0, 0
 }
+
+// in is the time after a pause, or a little later.
+func in(pause time.Duration) time.Time { return time.Now().Add(pause + rand.N(pause/10)) }
 
 // Run tests the lists at once, and then over and over, until ctx ends.
 func (s *Set) Run(ctx context.Context) error {
+	s.Test(ctx)
 	for {
-		s.Test(ctx)
-		for tested := time.Now(); ; {
-			pause := s.pause()
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(pause + rand.N(pause/10)):
-				if len(s.Faults()) == 0 && time.Since(tested) < testEvery {
-					continue
-				}
-			case <-s.changed:
-			}
-			break
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(s.pause()):
+			s.Test(ctx)
+		case <-s.changed:
 		}
 	}
 }
 
-// pause is how long Run waits before it looks at the lists again.
+// pause is how long Run waits before it tests the lists again.
 func (s *Set) pause() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	pause := retryEvery
+	pause := testEvery
 	for _, st := range s.lists {
-		if st.fault != "" {
-			pause = min(pause, st.retry)
-		}
+		pause = min(pause, time.Until(st.next))
 	}
-	return max(pause, retrySoon)
+	return pause
 }
 
 // Test tests all lists and decides which are in use.
@@ -259,19 +259,11 @@ func (s *Set) test(ctx context.Context, st *state) {
 	}
 	if err != nil {
 		s.fault(st, err)
-		switch {
-		case err == errOurs:
-			st.retry = retrySoon
-		case silent(st.fault):
-			st.retry = min(max(retrySoon, 2*st.retry), retryEvery)
-		default:
-			st.retry = retryEvery
-		}
 		return
 	}
 	if !st.usable {
 		s.o.Log.Info("list of addresses in use", "list", st.list.name(), "ipv6", st.ipv6)
 	}
-	st.usable, st.fault, st.fails, st.retry = true, "", 0, 0
+	st.usable, st.fault, st.fails, st.next = true, "", 0, in(testEvery)
 	s.o.Metrics.inUse(st)
 }
