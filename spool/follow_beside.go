@@ -65,6 +65,7 @@ func (f *follower) runBeside(ctx context.Context) {
 		return
 	}
 	for {
+		f.tellBehind(nil) // before what may take long
 		start, more := time.Now(), false
 		if !f.persist(ctx, func(ctx context.Context) (err error) {
 			more, err = f.pass(ctx)

@@ -291,6 +291,17 @@ func TestBesideStuck(t *testing.T) {
 			t.Errorf("%v, told %+v", err, r.state())
 		}
 		r.want(t, ids...)
+
+		began = time.Now() // it was abreast
+		w.message(10)
+		soon(t, "sync", w.s.Sync)
+		time.Sleep(time.Minute)
+		if b := r.state(); b.Since.Sub(began) > time.Second || b.Batches != 1 {
+			t.Errorf("stuck again, told %+v", b)
+		}
+		if err := w.s.Abreast(t.Context()); err != nil {
+			t.Error(err)
+		}
 	})
 }
 
@@ -406,6 +417,43 @@ func TestBesideHoles(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// TestBesideNews: what the first has applied while another fold finds that the rest of a stream was deleted isn't forgotten, though
+// there was no room to hand it over.
+func TestBesideNews(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		fault, r := wrap.NewFault(mem.New()), newRecorder()
+		w, _ := node(t, fault, dir, r)
+		soon(t, "abreast", w.s.Abreast)
+		fill := func() string { // what is kept in memory, and then one more message
+			w.record(slices.Repeat([]spool.Event{{Type: spool.Learned, Address: "me@example.test"}}, 20000)...)
+			return w.message(10)
+		}
+		r.set(func() { r.fail = errDisk })
+		a := w.message(10)
+		<-r.told
+		fill()
+		soon(t, "sync", w.s.Sync)
+		if err := fault.Delete(t.Context(), keysOf(t, fault, "mail/")[1]); err != nil {
+			t.Fatal(err)
+		}
+		fault.Add(wrap.Rule{Op: "get", When: "before", Prefix: "restante.json", Times: 1, Action: wrap.Action{Delay: time.Second}})
+		asked := len(fault.Points())
+		r.set(func() { r.fail = nil })
+		for !slices.ContainsFunc(fault.Points()[asked:], func(p wrap.Point) bool { return p.Key == "restante.json" }) {
+			time.Sleep(10 * time.Millisecond)
+		}
+		b := fill()
+		soon(t, "sync", w.s.Sync)
+		soon(t, "abreast", w.s.Abreast)
+		if len(r.gaps) != 1 {
+			t.Errorf("holes: %s", r.gaps)
+		}
+		r.gaps = nil
+		r.want(t, a, b)
 	})
 }
 

@@ -470,7 +470,7 @@ func (f *follower) handedOver(ctx context.Context, st Step) error {
 	if st.Position.Seq != t.pos.Seq+1 {
 		return nil
 	}
-	t.pos, t.broken = st.Position, false
+	t.pos, t.broken = st.Position, st.Position.Hash == unknownHash
 	t.last = time.Now()
 	return f.add(ctx, st)
 }
@@ -507,6 +507,5 @@ func (f *follower) skip(t *tail, head uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.applied[t.id] = max(f.applied[t.id], head)
-	f.heads[t.id] = 0
 	t.pos, t.broken = Position{Seq: head, Hash: unknownHash}, true
 }
