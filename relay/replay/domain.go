@@ -78,6 +78,8 @@ type scan struct {
 	cursor     index.Cursor // of the next page
 	tail       index.Cursor // of the last page: new mail comes there
 	tailOnly   bool         // it began at tail, not at the oldest pair
+	tailed     time.Time    // when it last did
+	tailCost   time.Duration
 	pagesEnded bool
 	ended      bool         // all was looked at
 	buf        []spool.Pair // of the last page, not yet looked at
@@ -85,7 +87,7 @@ type scan struct {
 	last       ulid.ULID    // the last entry looked at
 
 	wanted bool          // something of the last page could be taken
-	cost   time.Duration // spent on pages of which nothing could
+	cost   time.Duration // spent on pages of which nothing could, from the oldest pair on
 	took   int           // messages taken
 	left   int           // pairs that are pending and couldn't be taken now
 	own    int           // of those: written here, which is no trial during a pause

@@ -23,8 +23,11 @@ const (
 	// claimsMost is the number of settled pairs at which reading stops until the index has caught up.
 	claimsMost = 300_000
 	// scanPause is the least time between two scans from the oldest pair, unless confirmAbove pairs were settled
-	// since the last began. Scans that find nothing to send also take at most a tenth of the time.
+	// since the last began.
 	scanPause = time.Second
+	// scanShare is the part of the time that scans from the oldest pair take at most when they find nothing to send; so do those of
+	// the end alone.
+	scanShare = 10
 	// canaryAmong is the number of messages among which one to a recipient known good is looked for, to
 	// go first.
 	canaryAmong = 50
@@ -189,7 +192,7 @@ func (g *group) rest(d *domain) (park, again []refusal) {
 func (d *domain) scanOn(now time.Time, changed <-chan struct{}) (ok bool, next time.Time) {
 	s := &d.scan
 	fresh := changed != s.seen
-	gap := 10 * s.cost
+	gap := scanShare * s.cost
 	if d.claims.settles-s.settles <= confirmAbove {
 		gap = max(scanPause, gap)
 	}
@@ -207,11 +210,15 @@ func (d *domain) scanOn(now time.Time, changed <-chan struct{}) (ok bool, next t
 		}
 	case rested && (fresh || due):
 		d.scanAgain(now)
-	case fresh:
+	case fresh && now.Sub(s.tailed) >= scanShare*s.tailCost:
 		// New mail is at the end; what else changed waits for the next scan.
 		s.cursor, s.ended, s.pagesEnded, s.tailOnly = s.tail, false, false, true
+		s.tailed, s.tailCost = now, 0
 	default:
 		at := s.next
+		if fresh {
+			at = earliest(at, s.tailed.Add(scanShare*s.tailCost))
+		}
 		if s.tailOnly || d.claims.settled > 0 {
 			at = earliest(at, s.began.Add(gap))
 		}
@@ -261,8 +268,10 @@ func (g *group) nextPairs(ctx context.Context, d *domain) ([]spool.Pair, error) 
 		g.e.mu.Lock()
 		s.tail, s.cursor = s.cursor, cursor
 		s.pagesEnded = cursor == ""
-		if !s.wanted {
-			s.cost += time.Since(began)
+		if cost := time.Since(began); s.tailOnly {
+			s.tailCost += cost
+		} else if !s.wanted {
+			s.cost += cost
 		}
 		s.wanted = false
 		s.read = began
