@@ -104,13 +104,13 @@ func (r *Resolver) query(ctx context.Context, name string, qtype uint16) (a *dns
 
 // usable returns the servers to ask, best first; none when all are dead. Those that may be back are looked at meanwhile.
 func (r *Resolver) usable(servers []string) []string {
-	for waited := false; ; waited = true {
+	for {
 		usable, due, wait, changed := r.health.plan(servers, time.Now())
 		for _, s := range due {
 			go r.probe(s)
 			wait = probeWait
 		}
-		if len(usable) > 0 || wait == 0 || waited {
+		if len(usable) > 0 || wait == 0 {
 			return usable
 		}
 		t := time.NewTimer(wait)

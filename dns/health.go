@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -146,9 +147,26 @@ type Silent struct {
 	Since  time.Time // the first question that it left unanswered
 }
 
-// Silent returns those of the resolver's servers that don't answer, and whether these are all.
+// Silent returns those of the resolver's servers that don't answer, and whether these are all. Those that may be back are looked at first: nobody
+// may have asked anything since.
 func (r *Resolver) Silent() (list []Silent, all bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), probeWait)
+	defer cancel()
 	servers := r.servers()
+	_, due, _, _ := r.health.plan(servers, time.Now())
+	looked := make(chan struct{}, len(due))
+	for _, s := range due {
+		go func() {
+			r.probe(s)
+			looked <- struct{}{}
+		}()
+	}
+	for range due {
+		select {
+		case <-looked:
+		case <-ctx.Done():
+		}
+	}
 	r.health.mu.Lock()
 	defer r.health.mu.Unlock()
 	for _, name := range servers {

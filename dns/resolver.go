@@ -169,7 +169,7 @@ func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16, lastin
 	}
 	if stale != nil {
 		level := slog.LevelWarn
-		if errors.Is(f.err, ErrSilent) { // which was told when it began
+		if errors.Is(f.err, ErrSilent) || errors.Is(f.err, ErrBusy) { // which aren't about this name, and would fill the log with all
 			level = slog.LevelDebug
 		}
 		r.log.Log(ctx, level, "the resolvers fail, going on with the last answer", "name", name, "type", dns.TypeToString[qtype], "error", f.err)
