@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,9 +30,10 @@ func TestBorderDefaults(t *testing.T) {
 func TestSilentResolvers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		zone := dnstest.New(t, "")
-		silent := map[string]bool{"10.0.0.2:53": true}
+		var silent sync.Map // servers
+		silent.Store("10.0.0.2:53", true)
 		r, err := dns.New(dns.Options{Servers: []string{"10.0.0.2", "10.0.0.3"}, Exchange: func(ctx context.Context, q *mdns.Msg, server string) (*mdns.Msg, error) {
-			if silent[server] {
+			if _, ok := silent.Load(server); ok {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
@@ -51,13 +53,13 @@ func TestSilentResolvers(t *testing.T) {
 		if got := ask(); got != "dns: no answer since "+since+" from 10.0.0.2, others are asked; look at that resolver, or name others in [dns] servers" {
 			t.Error(got)
 		}
-		silent["10.0.0.3:53"] = true
+		silent.Store("10.0.0.3:53", true)
 		time.Sleep(2 * time.Hour)
 		got := ask()
 		if strings.Count(got, "nobody waits for that") != 2 || !strings.Contains(got, "since "+since) || strings.Contains(got, "others are") {
 			t.Error(got)
 		}
-		clear(silent)
+		silent.Clear()
 		if got := ask(); got != "" {
 			t.Error(got)
 		}

@@ -186,6 +186,9 @@ func diff(old, next *config.Config) (changed, restart []string) {
 	if old.Rspamd.Password != next.Rspamd.Password {
 		changed = append(changed, "rspamd.password")
 	}
+	if !reflect.DeepEqual(old.DNSBL, next.DNSBL) { // a key in a zone
+		changed = append(changed, "dnsbl")
+	}
 	walk("", x, y, func(key string) {
 		for _, r := range needRestart() {
 			if key == r || strings.HasPrefix(key, r+".") {

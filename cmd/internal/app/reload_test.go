@@ -37,14 +37,16 @@ func TestReloadKeepsPendingDomain(t *testing.T) {
 // TestReloadedNamesEachKeyOnce: what has changed is told by its keys, passwords too, and each domain once.
 func TestReloadedNamesEachKeyOnce(t *testing.T) {
 	domains := []config.Domain{{Name: "one.test"}, {Name: "two.test"}}
-	old := &config.Config{Domains: domains}
+	list := func(zone config.Zone) []config.DNSBL { return []config.DNSBL{{Zone: zone}} }
+	old := &config.Config{Domains: domains, DNSBL: list("onekey.zen.dq.spamhaus.net")}
 	for want, change := range map[string]func(*config.Config){
 		"[]": func(*config.Config) {},
 		"[domain one.test (ldap.base, ldap.password)]": func(c *config.Config) { c.Domains[0].LDAP.Base, c.Domains[0].LDAP.Password = "dc=test", "secret" },
 		"[domain two.test (submission.password)]":      func(c *config.Config) { c.Domains[1].Submission.Password = "secret" },
-		"[domain (order)]":                             func(c *config.Config) { slices.Reverse(c.Domains) },
-		"[domain two.test (removed)]":                  func(c *config.Config) { c.Domains = c.Domains[:1] },
-		"[notify.timeout rspamd.password]":             func(c *config.Config) { c.Notify.Timeout, c.Rspamd.Password = 1e9, "secret" },
+		"[dnsbl]":                          func(c *config.Config) { c.DNSBL = list("another.zen.dq.spamhaus.net") },
+		"[domain (order)]":                 func(c *config.Config) { slices.Reverse(c.Domains) },
+		"[domain two.test (removed)]":      func(c *config.Config) { c.Domains = c.Domains[:1] },
+		"[notify.timeout rspamd.password]": func(c *config.Config) { c.Notify.Timeout, c.Rspamd.Password = 1e9, "secret" },
 	} {
 		next := *old
 		next.Domains = slices.Clone(domains)
