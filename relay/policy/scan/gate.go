@@ -109,14 +109,10 @@ func (g *gate) turn(ctx context.Context, m *Message) (finding, error) {
 		err = fmt.Errorf("not done within %v, for a message of %d octets: %w", g.c.Timeout, m.Size, err)
 	}
 	well := err == nil || errors.Is(err, errTooBig)
-	switch {
-	case well:
+	if well {
 		g.heard("", nil)
-	case away(err):
+	} else if away(err) {
 		g.heard("", err)
-		fallthrough
-	default:
-		g.doubt()
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -124,6 +120,8 @@ func (g *gate) turn(ctx context.Context, m *Message) (finding, error) {
 	if !well {
 		g.status.Failed++
 		g.status.Failure, g.status.At = err.Error(), g.set.o.Now()
+		g.doubted = true
+		g.set.wake()
 	}
 	return f, err
 }
