@@ -109,8 +109,8 @@ func TestDeadServersCostNothing(t *testing.T) {
 			}
 		}
 		wg.Wait()
-		if took := time.Since(begin); took > probeWait || s.Asked("n1.test") != 0 {
-			t.Errorf("%v, asked %d times", took, s.Asked("n1.test"))
+		if took := time.Since(begin); took > probeWait || s.Asked("n1.test") != 0 || len(r.flights) != 0 {
+			t.Errorf("%v, asked %d times, %d failures are held", took, s.Asked("n1.test"), len(r.flights))
 		}
 		if got := host(r, "plain.test"); got != "192.0.2.9" { // what was known goes on
 			t.Error(got)
@@ -215,6 +215,13 @@ func TestOneOfTwoIsDead(t *testing.T) {
 			}
 			return s.Exchange(ctx, q, server)
 		}})
+		for range 2 * silentAfter {
+			r.Up(t.Context())
+		}
+		synctest.Wait()
+		if len(r.health.servers) > 0 {
+			t.Error("it counts that nobody waited for the other", r.health.servers)
+		}
 		for i := range 5 {
 			host(r, fmt.Sprintf("n%d.test", i))
 		}
