@@ -3,6 +3,7 @@ package dnsbl
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -280,6 +281,44 @@ func TestOnlyTestsAnswered(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(time.Minute) // timers end
+	})
+}
+
+// When a list is left out, and for how long: failures count in a row, each once; and what is our fault doesn't.
+func TestPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, _ := rig(t, 1, list(t, "bl.test", 1, "127.0.0.2"))
+		st := s.lists[0]
+		fail := func(n int, err error) {
+			for range n {
+				s.failed(st, judge(nil, err))
+			}
+		}
+		late := &net.DNSError{IsTimeout: true}
+		for i, c := range []struct {
+			do   func()
+			used bool
+			next time.Duration // until the test
+		}{
+			{func() {}, true, testEvery},
+			{func() {
+				fail(10, &net.DNSError{UnwrapErr: dns.ErrBusy})
+				fail(10, &net.DNSError{UnwrapErr: dns.ErrSilent})
+			}, true, testEvery},
+			{func() { fail(failsToRest-1, late); s.worked(st); fail(failsToRest-1, late) }, true, testEvery},
+			{func() { fail(1, late) }, false, retrySoon},
+			{func() { fail(10, late) }, false, retrySoon}, // they were under way
+			{func() { s.Test(t.Context()) }, true, testEvery},
+			{func() { fail(failsToRest, late) }, false, 2 * retrySoon},
+			{func() { s.Test(t.Context()); fail(failsToRest, late) }, false, 4 * retrySoon},
+			{func() { s.Test(t.Context()); s.worked(st); fail(failsToRest, late) }, false, retrySoon},
+			{func() { s.Test(t.Context()); s.failed(st, errHijacked) }, false, retryEvery},
+		} {
+			c.do()
+			if next := time.Until(st.next); st.usable != c.used || next < c.next || next > c.next*11/10 {
+				t.Errorf("%d: in use %v, tested in %v, want %v %v", i, st.usable, next, c.used, c.next)
+			}
+		}
 	})
 }
 
