@@ -11,14 +11,18 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"restante/spool"
 )
 
 // fake is a filter that answers as it is told.
@@ -104,6 +108,7 @@ func TestHangingFilter(t *testing.T) {
 		}}
 		s := faked(t, Filter{}, f)
 		running(t, s)
+		synctest.Wait() // it was tried at the start
 		if r, _ := timed(t, s, message("Hello", "x")); r.Action != Take {
 			t.Errorf("%+v", r)
 		}
@@ -136,6 +141,73 @@ func TestHangingFilter(t *testing.T) {
 		}
 		s.gates.Store(new([]*gate)) // nothing more to try
 	})
+}
+
+// TestBrokenFilter: one that fails at once is found to fail as soon as a message shows it, and not because we stop.
+func TestBrokenFilter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var broken atomic.Bool
+		f := &fake{answer: func(context.Context, *Message) (finding, error) {
+			if broken.Load() {
+				return finding{}, errors.New("broken")
+			}
+			return finding{}, nil
+		}}
+		s := faked(t, Filter{Connections: 1}, f) // less than a share
+		running(t, s)
+		synctest.Wait()
+		if r, _ := timed(t, s, message("Hello", "x")); r.Action != Take {
+			t.Errorf("%+v", r)
+		}
+		broken.Store(true)
+		stopped, cancel := context.WithCancel(t.Context())
+		cancel()
+		s.doubt()
+		if s.Look(stopped); !s.Status()[0].Up {
+			t.Error("a stop counts against it")
+		}
+		s.Scan(t.Context(), message("Hello", "x"))
+		if time.Sleep(tryEvery + time.Second); s.Status()[0].Up {
+			t.Error("nobody noticed that it is broken")
+		}
+	})
+}
+
+// doubt has all filters tried soon.
+func (s *Set) doubt() {
+	for _, g := range *s.gates.Load() {
+		g.doubt()
+	}
+}
+
+// TestAway: only who finds nobody there says at once that a filter fails.
+func TestAway(t *testing.T) {
+	for _, c := range []struct {
+		op   string
+		err  error
+		want bool
+	}{
+		{"dial", os.NewSyscallError("connect", syscall.ECONNREFUSED), true}, {"dial", os.NewSyscallError("connect", syscall.ENOENT), true},
+		{"dial", os.NewSyscallError("connect", syscall.EAGAIN), false}, {"dial", os.ErrDeadlineExceeded, false}, // too many wait
+		{"read", os.NewSyscallError("read", syscall.ECONNRESET), false},
+	} {
+		if got := away(fmt.Errorf("asking: %w", &net.OpError{Op: c.op, Err: c.err})); got != c.want {
+			t.Errorf("%s: %v: %v", c.op, c.err, got)
+		}
+	}
+}
+
+// TestOwner: whose share a message takes of.
+func TestOwner(t *testing.T) {
+	for want, m := range map[string]Message{
+		"192.0.2.7":         {Client: spool.Client{Addr: "192.0.2.7"}},
+		"2001:db8:0:1::/64": {Client: spool.Client{Addr: "2001:db8:0:1::7"}},
+		"anna@example.com":  {Client: spool.Client{Addr: "192.0.2.7"}, Outgoing: true, Account: "anna@example.com"},
+	} {
+		if got := owner(&m); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
 }
 
 // TestSlowMessages: whoever sends messages that take too long, as many as they can from one address, has them not scanned and nobody else's.
@@ -358,8 +430,11 @@ func TestRspamdIsTold(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	if got.Get("From") != m.From || got.Get("Password") != "secret" || got.Get("IP") != "192.0.2.7" || got.Get("Hostname") != "unknown" || got.Get("Queue-Id") != m.ID ||
-		got.Get("Helo") != "" || got.Get("Pass") != "" || len(got["Rcpt"]) != maxRcpts || got.Get("TLS-Version") != "TLS1.3" || int64(len(body)) != m.Size {
+		got.Get("Helo") != "" || got.Get("Flags") != "" || got.Get("Pass") != "" || len(got["Rcpt"]) != maxRcpts || got.Get("TLS-Version") != "TLS1.3" || int64(len(body)) != m.Size {
 		t.Errorf("rspamd was told %v and given %d octets", got, len(body))
+	}
+	if s.Scan(context.Background(), *trial("mx2.example.net", time.Now())); got.Get("Flags") != "no_log,no_stat" || got.Get("Queue-Id") != "trial" {
+		t.Errorf("with the message for trial it was told %v", got)
 	}
 	if r := newSet(t, Config{Rspamd: Rspamd{URL: srv.URL}}).Scan(context.Background(), m); r.Action != Mark || !strings.Contains(r.Reason, "certificate") {
 		t.Errorf("with an unknown certificate: %+v", r)
