@@ -7,11 +7,11 @@
 // It is down, slow or overrun: [Filter.WhenFailing] says whether the message is taken all the same (open; it is marked as not
 // scanned) or deferred with 451 (closed). What is larger than Filter.MaxSize isn't sent to it; Filter.TooBig says what becomes of that.
 //
-// A message that isn't scanned in time may itself be the cause, and be made to be: so no message has a filter let alone, unless
-// nobody is there to take the connection. It only has
-// the filter tried with a small harmless message, after slowAfter already, as the start does and each half minute in which no other message
-// was scanned ([Set.Run]). If that isn't scanned either, within tryTime and Filter.Timeout, the filter fails: nobody waits for it then, and it is tried each tryEvery until
-// it works again. A client has a quarter of the connections at most, so that its slow messages don't keep others waiting.
+// A message that isn't scanned in time may itself be the cause, and be made to be. So it doesn't have a filter let alone, unless
+// nobody is there to take the connection, but only tried with a small harmless message, after slowAfter already; so do the start
+// and each half minute in which no message was scanned ([Set.Run]). If that isn't scanned within tryTime and Filter.Timeout, the
+// filter fails: nobody waits for it then, and it is tried each tryEvery until it works again. A client has a quarter of the
+// connections at most, so that its slow messages don't keep others waiting.
 //
 // # What is written into a message
 //
