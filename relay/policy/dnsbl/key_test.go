@@ -23,7 +23,7 @@ func TestKey(t *testing.T) {
 		"abcdefghijklmnopqrstuvwxyz.zen.dq.spamhaus.net": "zen.dq.spamhaus.net",
 		"0123456789abcdef.combined.mail.abusix.zone":     "combined.mail.abusix.zone",
 		"abcdef0123456789.bl.example.net":                "bl.example.net",
-		"abcdefghijklmnopqrstuvwxyz.bl.example.net":     "bl.example.net",
+		"abcdefghijklmnopqrstuvwxyz.bl.example.net":      "bl.example.net",
 		"bl.0123456789abcdef0123.example.net":            "bl.example.net",
 	} {
 		if got := Shown(zone); got != shown {
