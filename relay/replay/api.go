@@ -208,6 +208,9 @@ func (e *Engine) state(d *domain, s *Status) {
 		s.State, s.Next = StateBackoff, d.scan.next
 	case d.group != nil && d.group.pace.Phase() != pace.Open:
 		s.State = StateCanary
+		if owed := d.group.owed; !owed.IsZero() {
+			s.Reason = "the primary has had the first message for " + spool.Span(time.Since(owed)) + " without a reply; [primary] data_timeout says how long it may"
+		}
 	default:
 		s.State = StateRunning
 	}

@@ -52,6 +52,7 @@ type group struct {
 
 	wake chan struct{} // for the feeder, cap 1
 
+	owed     time.Time            // since when the primary has had a whole message and hasn't answered; zero: it owes nothing
 	accepted uint64               // messages accepted, ever
 	losers   map[ulid.ULID]*loser // entries that lost a connection
 	lostRow  int                  // losses in a row with nothing accepted between

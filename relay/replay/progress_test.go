@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -41,4 +42,19 @@ func TestProgressIsTrue(t *testing.T) {
 		})
 		r.finished((round + 1) * messages)
 	}
+}
+
+// A primary that doesn't answer the first message is waited for, for minutes, and the status says so.
+func TestFirstReplyIsAwaited(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, sink.Options{Faults: sink.Faults{Rules: []sink.Rule{{Stage: sink.StageDot, Hang: true}}}})
+	r.open()
+	r.run()
+	r.keepMany(2)
+	r.until("the status says what is waited for", func() bool {
+		s := r.status()
+		return s.State == StateCanary && strings.Contains(s.Reason, "without a reply")
+	})
+	r.sink.Stop() // or the end of the test waits for that reply too
+	r.until("nothing is awaited any more", func() bool { return r.status().Reason == "" })
 }

@@ -200,6 +200,7 @@ func (w *worker) apply(j *job, res *smtpc.Result, shares []share, host string) a
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	g.owed = time.Time{}
 	if o == pace.Lost {
 		g.lostRow++
 		if g.lostRow > 1 {

@@ -69,6 +69,7 @@ func (w *worker) work(ctx context.Context) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	g.workers--
+	g.owed = time.Time{}
 	g.pace.Closed()
 	g.dispatch()
 	g.wakeFeeder()
@@ -225,6 +226,7 @@ func (w *worker) before(j *job) error {
 	if w.e.failed != nil {
 		return errStopped
 	}
+	w.g.owed = time.Now()
 	return nil
 }
 
