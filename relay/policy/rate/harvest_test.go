@@ -98,6 +98,45 @@ func TestRefused(t *testing.T) {
 	if over := tab.Connect(netip.MustParseAddr("192.0.2.255")); over.Kind != Banned {
 		t.Errorf("%+v", over)
 	}
+
+	tab, clock = table(Limits{Refused: Pair{Network: 50}, Ban: time.Minute})
+	do = guess(tab)
+	for i := range 1000 {
+		a := netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 20)})
+		if over := do(a); !over.IsZero() {
+			t.Fatalf("a network that is right each second time, after %d: %+v", i, over)
+		}
+		tab.Accepted(a, fmt.Sprintf("good%d@example.com", i))
+	}
+	if tab.sweep(clock.now()); len(tab.counts) != 20 {
+		t.Errorf("the shares of %d addresses are remembered", len(tab.counts))
+	}
+}
+
+// What is seen is remembered for a time, be it the first or, where that is wanted, the last; and no more of it than there is room for.
+func TestSeen(t *testing.T) {
+	begin := time.Now()
+	for _, renew := range []bool{false, true} {
+		s := seen{keep: time.Hour, renew: renew, max: 10}
+		if s.again(1, begin) || !s.again(1, begin.Add(50*time.Minute)) || !s.again(1, begin.Add(70*time.Minute)) {
+			t.Error("what was seen is forgotten")
+		}
+		if s.again(1, begin.Add(140*time.Minute)) != renew {
+			t.Errorf("with %v it is remembered for longer, or not", renew)
+		}
+		if s.again(1, begin.Add(10*time.Hour)) {
+			t.Error("it is remembered for ever")
+		}
+		for key := range uint64(100) {
+			s.again(key, begin.Add(10*time.Hour))
+			if n := len(s.recent) + len(s.older); n > 2*s.max {
+				t.Fatalf("%d are remembered", n)
+			}
+		}
+		if !s.again(90, begin.Add(10*time.Hour)) || s.again(50, begin.Add(10*time.Hour)) {
+			t.Error("not the last are remembered")
+		}
+	}
 }
 
 // provider is a network that sends much, and tries again what was put off.

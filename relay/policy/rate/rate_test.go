@@ -79,7 +79,7 @@ func TestRates(t *testing.T) {
 
 // Who isn't counted: private addresses, named networks; nobody where no limit is set, or without a table.
 func TestExempt(t *testing.T) {
-	one := Limits{Connections: Pair{1, 1}, Exempt: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/25"), netip.MustParsePrefix("2001:db8::/32")}}
+	one := Limits{Connections: Pair{1, 1}, Refused: Pair{1, 1}, Exempt: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/25"), netip.MustParsePrefix("2001:db8::/32")}}
 	for a, exempt := range map[string]bool{
 		"127.0.0.1": true, "10.1.2.3": true, "192.168.1.1": true, "172.17.0.1": true, "169.254.1.1": true, "::1": true, "fe80::1%eth0": true,
 		"fd00::1": true, "198.51.100.1": true, "2001:db8:1::1": true, "::ffff:198.51.100.1": true, "198.51.100.129": false, "2001:db9::1": false,
@@ -88,6 +88,9 @@ func TestExempt(t *testing.T) {
 		n, _ := times(tab.Connect, a, 10)
 		if got := n == 10; got != exempt || tab.Exempt(netip.MustParseAddr(a)) != exempt {
 			t.Errorf("%s: %d", a, n)
+		}
+		if n, _ := times(guess(tab), a, 10); (n == 10) != exempt {
+			t.Errorf("%s: %d refused", a, n)
 		}
 	}
 	tab, _ := table(Limits{})
