@@ -286,6 +286,10 @@ func (l *LDAP) base(conn *ldap.Conn) (string, error) {
 	}
 	res, err := conn.Search(ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false, "(objectClass=*)",
 		[]string{"defaultNamingContext", "namingContexts"}, nil))
+	var said *ldap.Error
+	if err != nil && (!errors.As(err, &said) || said.ResultCode >= ldap.ErrorNetwork) { // these codes are the library's own: it didn't answer
+		return "", fmt.Errorf("asking what it holds: %w", err)
+	}
 	if err != nil || len(res.Entries) == 0 {
 		return "", fmt.Errorf("it doesn't say what it holds, write base: %w", cmp.Or(err, errors.New("no root entry")))
 	}
