@@ -186,9 +186,8 @@ type after struct {
 
 // apply brings claims, pace and counters up to date with the verdicts on a job, which ends here.
 func (w *worker) apply(j *job, res *smtpc.Result, shares []share, host string) after {
-	e, g := w.e, w.g
+	e, g, now := w.e, w.g, time.Now()
 	var a after
-	now := time.Now()
 	var all []verdict
 	for _, s := range shares {
 		all = append(all, s.vs...)
