@@ -162,18 +162,19 @@ func (f *follower) pass(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
+	var heard []chan struct{}
 	if caughtUp && f.has(want) {
 		f.mu.Lock()
 		if f.behindSince = start; f.lag() == 0 { // all that has come since, too
 			f.behindSince = time.Time{}
 		}
-		for _, c := range f.syncs[:syncs] {
-			close(c)
-		}
-		f.syncs = f.syncs[syncs:]
+		heard, f.syncs = f.syncs[:syncs], f.syncs[syncs:]
 		f.mu.Unlock()
 	}
 	f.tellBehind(nil)
+	for _, c := range heard {
+		close(c)
+	}
 	return more, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"restante/spool"
+	"restante/spool/blob"
 	"restante/spool/blob/mem"
 	"restante/spool/blob/wrap"
 	"restante/spool/index"
@@ -263,6 +264,112 @@ func followed(t *testing.T, s *spool.Spool, first spool.Fold, others ...spool.Be
 	})
 	t.Cleanup(func() { _ = stop() })
 	return stop
+}
+
+// grown returns a fold that has all of the store, and the ids of the two messages there.
+func grown(t *testing.T, store blob.Store, dir string) (first *ram, ids []string) {
+	first = &ram{pos: map[spool.StreamID]spool.Position{}}
+	for range 2 { // in the second life it reads how the first ended
+		w := openNode(t, store, dir)
+		stop := followed(t, w.s, first)
+		if ids == nil {
+			w.record(spool.Event{Type: spool.Learned, Address: "me@example.test"})
+			ids = []string{w.message(10), w.message(10)}
+		}
+		soon(t, "sync", w.s.Sync)
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return first, ids
+}
+
+// TestBesideAtRest: a new fold is brought up to the first though nothing happens any more, and not before the first has caught up.
+func TestBesideAtRest(t *testing.T) {
+	for _, rebuilt := range []bool{false, true} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			fault, r := wrap.NewFault(mem.New()), newRecorder()
+			first, ids := grown(t, fault, dir)
+			if rebuilt {
+				first = &ram{pos: map[spool.StreamID]spool.Position{}}
+			}
+			fault.Add(wrap.Rule{Op: "prefixes", When: "before", Times: 1, Action: wrap.Action{Delay: time.Minute}})
+			w := openNode(t, fault, dir)
+			stop := followed(t, w.s, first, r)
+			time.Sleep(10 * time.Second)
+			if r.state().Since.IsZero() {
+				t.Error("it is abreast of a first that hasn't caught up")
+			}
+			r.want(t)
+			time.Sleep(2 * time.Minute)
+			if r.state() != (spool.Behind{}) {
+				t.Errorf("told %+v", r.state())
+			}
+			r.want(t, ids...)
+			if err := stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestBesideLedger: nobody delivers by another fold, so that it goes on without a batch of the ledger that it can't read.
+func TestBesideLedger(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		store, r := wrap.Count(mem.New()), newRecorder()
+		fault := wrap.NewFault(store)
+		first, ids := grown(t, fault, dir)
+		key := keysOf(t, fault, "ledger/")[0]
+		w := openNode(t, fault, dir)
+		fault.Add(wrap.Rule{Op: "get", When: "before", Prefix: key, Action: wrap.Action{Err: errIO}})
+		stop := followed(t, w.s, first, r)
+		time.Sleep(5 * time.Minute)
+		before := store.Bill()
+		time.Sleep(10 * time.Minute)
+		if b, n := r.state(), store.Bill().Sub(before); !errors.Is(b.Err, errIO) || b.Batches != 2 || n.Lists > 12 || n.Gets > 30 {
+			t.Errorf("told %+v, %+v while it is waited for", b, n)
+		}
+		r.want(t, ids...)
+		fault.Clear()
+		soon(t, "abreast", func(context.Context) error { return w.s.Abreast(t.Context()) })
+		if len(r.events) != first.events {
+			t.Errorf("%d events, want %d", len(r.events), first.events)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// foreigner is a first fold that finds out late that the store isn't its own.
+type foreigner struct{ *ram }
+
+func (foreigner) Apply(context.Context, []spool.Step) error { return spool.ErrForeign }
+
+// TestBesideEnds: Follow ends with the first fold, whatever the others do.
+func TestBesideEnds(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w, ended := openNode(t, mem.New(), dir), make(chan error, 1)
+		w.message(10)
+		go func() { ended <- w.s.Follow(t.Context(), foreigner{&ram{}}, newRecorder()) }()
+		soon(t, "the end", func(ctx context.Context) error {
+			select {
+			case err := <-ended:
+				if !errors.Is(err, spool.ErrForeign) {
+					t.Error(err)
+				}
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		if err := w.s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestBesideStuck: what needs the first fold alone waits for no other, be that new and stuck; that one knows that it is behind,
