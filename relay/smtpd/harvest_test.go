@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -103,6 +104,23 @@ func TestHarvestFair(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Who is named as exempt isn't slowed down.
+func TestHarvestExempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limits := rate.Limits{Refused: rate.Pair{Address: 5}, Exempt: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}
+		s := testServer(t, Options{Handler: &scripted{}, Rates: rate.New(limits, nil)})
+		begun := time.Now()
+		p := connect(t, s, "198.51.100.1:1")
+		p.say("EHLO c.example\r\nMAIL FROM:<a@c.example>\r\n" + rcpts("nouser%d@example.test", 20) + "QUIT\r\n")
+		took, last := p.over(begun)
+		within(t, "over", took, 0, 0)
+		if !strings.HasPrefix(last, "221 ") {
+			t.Errorf("%q", last)
+		}
+		s.wg.Wait()
+	})
 }
 
 // With places running short who would be slowed down goes at once: so a few harvesters can't hold all places.

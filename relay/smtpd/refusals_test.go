@@ -125,12 +125,17 @@ func TestRefusalsLog(t *testing.T) {
 			<-p.heard
 		}
 		s.wg.Wait()
+		time.Sleep(linesEvery)
+		synctest.Wait()
 		text := log.String()
 		at, _ := logged(t, text, "refused at MAIL")
 		lines, _ := logged(t, text, "recipient refused")
 		rest, counted := logged(t, text, "more refused in this session")
 		if at != sessions || at+lines != linesOfSessions+2 || rest != 3 || at+lines+counted != sessions*each {
 			t.Errorf("%d senders, %d recipients, %d lines that count %d\n%s", at, lines, rest, counted, text[len(text)-500:])
+		}
+		if strings.Contains(text, "msg=refused ") {
+			t.Errorf("what was written one by one is told again\n%s", text[len(text)-500:])
 		}
 		if !strings.Contains(text, `more=199 last="450 4.2.1 Come back later"`) {
 			t.Errorf("%s", text[len(text)-500:])

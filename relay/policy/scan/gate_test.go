@@ -166,6 +166,9 @@ func TestBrokenFilter(t *testing.T) {
 		if s.Look(stopped); !s.Status()[0].Up {
 			t.Error("a stop counts against it")
 		}
+		broken.Store(false)
+		s.Look(t.Context()) // and all is well
+		broken.Store(true)
 		s.Scan(t.Context(), message("Hello", "x"))
 		if time.Sleep(tryEvery + time.Second); s.Status()[0].Up {
 			t.Error("nobody noticed that it is broken")
