@@ -217,6 +217,9 @@ func TestNotOurs(t *testing.T) {
 	} {
 		rc, _ := r.send(letter, a)
 		r.want(rc[0], 554, "5.7.1")
+		if !errors.Is(rc[0].Cause, smtpd.ErrForeign) {
+			t.Errorf("%s counts as somebody unknown of ours", a)
+		}
 	}
 	for _, a := range []string{"x@A.Example", "@relay.example:x@a.example", `"x"@a.EXAMPLE`} {
 		rc, _ := r.send(letter, a)
