@@ -91,3 +91,25 @@ func TestGiveUp(t *testing.T) {
 		}
 	})
 }
+
+// TestAwaited: who has left, before the answer or after it, makes up for nobody who comes later.
+func TestAwaited(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		q, one, other := &queue{}, &item{answer: make(chan error, 1)}, &item{answer: make(chan error, 1)}
+		q.push(one, time.Now())
+		if late {
+			q.release([]*item{one})
+		}
+		q.leave(one)
+		if q.awaited() {
+			t.Error("somebody waits, though the only one has left")
+		}
+		if !late {
+			q.release([]*item{one})
+		}
+		q.push(other, time.Now())
+		if !q.awaited() {
+			t.Error("nobody waits, though another one came")
+		}
+	}
+}

@@ -78,7 +78,7 @@ func (a *App) handOver(ctx context.Context, domain string, done map[string]bool)
 			next = list[i-1].Opened.Add(-openedLate)
 		}
 		if err := a.abreast(ctx); err != nil {
-			return err
+			return errors.Join(append(failed, err)...)
 		}
 		failed = append(failed, a.handOverOutage(ctx, domain, o, next, done))
 		done[o.ID] = failed[len(failed)-1] == nil
