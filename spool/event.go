@@ -29,7 +29,7 @@ const (
 
 // Events about outages and primaries: Domain is set.
 const (
-	OutageOpened  EventType = "outage-opened" // Outage, Reason
+	OutageOpened  EventType = "outage-opened" // Outage, Reason; Data: see OutageSince
 	OutageClosed  EventType = "outage-closed" // Outage
 	Declared      EventType = "declared"      // Domain or Address, Until, Reason: an admin says that the primary is down
 	DeclareEnded  EventType = "declare-ended" // Domain or Address
@@ -38,6 +38,13 @@ const (
 	Offered       EventType = "offered" // Data: smtpc.Offers as JSON, when it changed; lazy
 	Learned       EventType = "learned" // Address is known good at the primary; lazy
 )
+
+// OutageSince is the key under which the Data of an OutageOpened event says (RFC 3339) that the outage began before the event, at most
+// MaxOutageSince: that is when the mail was received that is its cause and may have been delivered meanwhile.
+const OutageSince = "since"
+
+// MaxOutageSince bounds how long before its event an outage may have begun.
+const MaxOutageSince = time.Hour
 
 // Events about recipients (relay/policy/rcpt): Domain is set, Data["source"] names the list or "primary".
 const (

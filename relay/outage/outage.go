@@ -41,8 +41,9 @@ type Index interface {
 	OpenOutages() map[string]string // id by domain
 	Outages(ctx context.Context, domain string) ([]index.Outage, error)
 	Summary(ctx context.Context, domain string) (index.Summary, error)
-	FromOutside(ctx context.Context, domain string) (pending bool, err error)   // some that is pending wasn't written here
-	Stray(ctx context.Context, domain string) (pending bool, err error)         // and belongs to no outage
+	FromOutside(ctx context.Context, domain string) (pending bool, err error) // some that is pending wasn't written here
+	// Stray is when the oldest mail was received that is in no outage though it should: it is pending, or was received after that time.
+	Stray(ctx context.Context, domain string, after time.Time) (received time.Time, err error)
 	OutageOpened(ctx context.Context, domain string) (spool.Event, bool, error) // the last such event
 	Declarations(ctx context.Context) ([]spool.Event, error)
 	Changed() <-chan struct{} // closed at the next change
@@ -284,19 +285,46 @@ func (k *Keeper) sweep(ctx context.Context) error {
 			k.Open(d, r.Reason)
 			continue
 		}
-		look := k.o.Index.FromOutside
-		if r.Passes() {
-			look = k.o.Index.Stray // what an admin releases from an outage of before is delivered at once and belongs there
+		// What an admin releases from an outage of before is delivered at once and belongs there.
+		stray, since, err := k.stray(ctx, d)
+		pending := !stray.IsZero()
+		if err == nil && !pending && !r.Passes() {
+			pending, err = k.o.Index.FromOutside(ctx, d)
 		}
-		pending, err := look(ctx, d)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if pending {
+		case !since.IsZero():
+			k.Open(d, "mail was kept")
+		case pending:
 			k.Open(d, "mail is pending")
 		}
 	}
 	return nil
+}
+
+// stray returns when the oldest mail was received that is in no outage: it waits, or this node kept it while another closed the outage that
+// it seemed to belong to, and it was delivered since. Then since is the time too: an outage that begins there takes nothing from the one
+// before.
+func (k *Keeper) stray(ctx context.Context, domain string) (received, since time.Time, err error) {
+	outages, err := k.o.Index.Outages(ctx, domain)
+	if err != nil {
+		return received, since, err
+	}
+	after := time.Now().Add(-spool.MaxOutageSince)
+	for _, o := range outages {
+		if o.Closed.IsZero() {
+			return received, since, nil
+		}
+		if o.Closed.After(after) {
+			after = o.Closed
+		}
+	}
+	received, err = k.o.Index.Stray(ctx, domain, after)
+	if received.After(after) {
+		since = received
+	}
+	return received, since, err
 }
 
 // openWanted opens what was asked for.
@@ -321,6 +349,14 @@ func (k *Keeper) openWanted(ctx context.Context) error {
 			return err
 		}
 		evs[i].Outage = id
+		if _, since, err := k.stray(ctx, evs[i].Domain); err != nil {
+			return err
+		} else if !since.IsZero() {
+			if evs[i].Data == nil {
+				evs[i].Data = map[string]any{}
+			}
+			evs[i].Data[spool.OutageSince] = since.Format(time.RFC3339Nano)
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, recordTime)
 	defer cancel()

@@ -31,6 +31,7 @@ type world struct {
 	pending  map[string]int64
 	written  map[string]int64 // of those: written here
 	earlier  map[string]int64 // pending, of an outage before
+	stray    map[string]time.Time
 	changed  chan struct{}
 
 	behind      int
@@ -44,7 +45,7 @@ type world struct {
 
 func newWorld(domains ...string) *world {
 	w := &world{
-		lag: 500 * time.Millisecond, declared: map[string]spool.Event{}, flagged: map[string]time.Time{}, opener: map[string]spool.Event{}, pending: map[string]int64{}, written: map[string]int64{}, earlier: map[string]int64{}, changed: make(chan struct{}),
+		lag: 500 * time.Millisecond, declared: map[string]spool.Event{}, flagged: map[string]time.Time{}, opener: map[string]spool.Event{}, pending: map[string]int64{}, written: map[string]int64{}, earlier: map[string]int64{}, stray: map[string]time.Time{}, changed: make(chan struct{}),
 		states: map[string]health.Record{}, force: map[string]health.Declaration{},
 	}
 	for _, d := range domains {
@@ -159,10 +160,16 @@ func (w *world) FromOutside(_ context.Context, domain string) (bool, error) {
 	return w.pending[domain] > w.written[domain], nil
 }
 
-func (w *world) Stray(_ context.Context, domain string) (bool, error) {
+func (w *world) Stray(_ context.Context, domain string, after time.Time) (time.Time, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.pending[domain] > w.written[domain]+w.earlier[domain], nil
+	if at := w.stray[domain]; at.After(after) {
+		return at, nil
+	}
+	if w.pending[domain] > w.written[domain]+w.earlier[domain] {
+		return time.Unix(0, 0), nil
+	}
+	return time.Time{}, nil
 }
 
 func (w *world) OutageOpened(_ context.Context, domain string) (spool.Event, bool, error) {
@@ -586,5 +593,40 @@ func TestReleased(t *testing.T) {
 		if got := w.log(); got != "opened "+day+"-a.example" {
 			t.Fatalf("events %s", got)
 		}
+	})
+}
+
+// TestStray: mail that was kept here after another node had closed the outage, and delivered before this one heard of that, has an outage of
+// its own, which began when it was received.
+func TestStray(t *testing.T) {
+	w := newWorld("a.example")
+	run(t, w, func(t *testing.T, k *Keeper) {
+		w.set("a.example", health.Down)
+		wait(time.Second)
+		w.set("a.example", health.Up)
+		wait(time.Minute)
+		closed := w.outages[0].Closed
+		w.mu.Lock()
+		w.stray["a.example"] = closed.Add(-time.Second) // that would be the former's
+		w.mu.Unlock()
+		wait(2 * sweepEvery)
+		if got, want := w.log(), "opened "+day+"-a.example, closed "+day+"-a.example"; got != want {
+			t.Fatalf("events %s, want %s", got, want)
+		}
+		received := closed.Add(time.Second)
+		w.mu.Lock()
+		w.stray["a.example"] = received
+		w.mu.Unlock()
+		wait(2 * sweepEvery)
+		id := day + "-a.example-2"
+		if got := w.log(); !strings.HasSuffix(got, ", opened "+id+", closed "+id) {
+			t.Fatalf("events %s", got)
+		}
+		if got := w.events[2].Data[spool.OutageSince]; got != received.Format(time.RFC3339Nano) {
+			t.Errorf("it began at %v, want %v", got, received)
+		}
+		w.mu.Lock()
+		delete(w.stray, "a.example")
+		w.mu.Unlock()
 	})
 }

@@ -155,7 +155,7 @@ func (t *txn) outageOpened(ev *spool.Event) error {
 	if err != nil {
 		return err
 	}
-	at := ev.Time.UnixNano()
+	at := openedAt(ev).UnixNano()
 	if o.opened != 0 && (o.opened < at || o.opened == at && o.reason <= ev.Reason) {
 		return nil // two nodes may open the same one: the earlier stands
 	}
@@ -171,6 +171,16 @@ func (t *txn) outageOpened(ev *spool.Event) error {
 		m.all = true
 	}
 	return nil
+}
+
+// openedAt is when an outage began: when the event says so, or before, by its Data, where mail had been kept already.
+func openedAt(ev *spool.Event) time.Time {
+	s, _ := ev.Data[spool.OutageSince].(string)
+	since, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil || since.After(ev.Time) || ev.Time.Sub(since) > spool.MaxOutageSince {
+		return ev.Time
+	}
+	return since
 }
 
 func (t *txn) outageClosed(ev *spool.Event) error {
