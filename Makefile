@@ -16,6 +16,7 @@ export PATH := $(BIN):$(PATH)
 SCENARIOS   := ./cmd/internal/e2e
 HEAVY       := $(shell grep -rlE --include='*_test.go' 'testing[.]Short|[.]ForTest' cmd relay spool dns webmail | xargs -n1 dirname | sort -u | sed 's,^,./,')
 HEAVY       := $(filter-out $(SCENARIOS),$(HEAVY))
+HEAVY       := $(filter ./webmail ./relay/replay,$(HEAVY)) $(filter-out ./webmail ./relay/replay,$(HEAVY))
 LONG        := ./cmd/internal/cli ./spool
 LIGHT       := $(shell go list -f '{{.Dir}}' ./... | sed 's,^$(CURDIR),.,')
 LIGHT       := $(LONG) $(filter-out $(LONG) $(HEAVY) $(SCENARIOS),$(LIGHT))
