@@ -43,7 +43,8 @@ type Index interface {
 	Summary(ctx context.Context, domain string) (index.Summary, error)
 	FromOutside(ctx context.Context, domain string) (pending bool, err error) // some that is pending wasn't written here
 	// Stray is when the oldest mail was received that is in no outage though it should: it is pending, or was received after that time.
-	Stray(ctx context.Context, domain string, after time.Time) (received time.Time, err error)
+	// since is set where an outage may begin then.
+	Stray(ctx context.Context, domain string, after time.Time) (received, since time.Time, err error)
 	OutageOpened(ctx context.Context, domain string) (spool.Event, bool, error) // the last such event
 	Declarations(ctx context.Context) ([]spool.Event, error)
 	Changed() <-chan struct{} // closed at the next change
@@ -304,27 +305,9 @@ func (k *Keeper) sweep(ctx context.Context) error {
 }
 
 // stray returns when the oldest mail was received that is in no outage: it waits, or this node kept it while another closed the outage that
-// it seemed to belong to, and it was delivered since. Then since is the time too: an outage that begins there takes nothing from the one
-// before.
+// it seemed to belong to, and it was delivered since. Then since, when an outage for it begins, is set too.
 func (k *Keeper) stray(ctx context.Context, domain string) (received, since time.Time, err error) {
-	outages, err := k.o.Index.Outages(ctx, domain)
-	if err != nil {
-		return received, since, err
-	}
-	after := time.Now().Add(-spool.MaxOutageSince)
-	for _, o := range outages {
-		if o.Closed.IsZero() {
-			return received, since, nil
-		}
-		if o.Closed.After(after) {
-			after = o.Closed
-		}
-	}
-	received, err = k.o.Index.Stray(ctx, domain, after)
-	if received.After(after) {
-		since = received
-	}
-	return received, since, err
+	return k.o.Index.Stray(ctx, domain, time.Now().Add(-spool.MaxOutageSince))
 }
 
 // openWanted opens what was asked for.

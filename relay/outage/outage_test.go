@@ -160,16 +160,21 @@ func (w *world) FromOutside(_ context.Context, domain string) (bool, error) {
 	return w.pending[domain] > w.written[domain], nil
 }
 
-func (w *world) Stray(_ context.Context, domain string, after time.Time) (time.Time, error) {
+func (w *world) Stray(_ context.Context, domain string, after time.Time) (received, since time.Time, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for _, o := range w.outages {
+		if o.Domain == domain && o.Closed.After(after) {
+			after = o.Closed
+		}
+	}
 	if at := w.stray[domain]; at.After(after) {
-		return at, nil
+		return at, at, nil
 	}
 	if w.pending[domain] > w.written[domain]+w.earlier[domain] {
-		return time.Unix(0, 0), nil
+		return time.Unix(0, 0), since, nil
 	}
-	return time.Time{}, nil
+	return received, since, nil
 }
 
 func (w *world) OutageOpened(_ context.Context, domain string) (spool.Event, bool, error) {

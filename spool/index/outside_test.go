@@ -27,12 +27,15 @@ func TestStray(t *testing.T) {
 	w.batch(spool.Entry{Kind: spool.Held, Rcpts: rcpt, Quarantine: "x"})
 	w.m.n += 50
 	id, _ := w.batch(spool.Entry{Kind: spool.Held, Rcpts: rcpt})
-	w.event(spool.Delivered, id, nil)
-	at, err := w.x.Stray(t.Context(), "example.test", closed)
-	if want := receivedAt(ulid.MustParse(id)); err != nil || at.UnixNano() != want {
-		t.Fatalf("stray since %v, %v", at, err)
+	if at, since, err := w.x.Stray(t.Context(), "example.test", time.Now().Add(time.Hour)); err != nil || at.IsZero() || !since.IsZero() {
+		t.Errorf("pending since %v, an outage may begin at %v, %v", at, since, err)
 	}
-	if at, err := w.x.Stray(t.Context(), "example.test", time.Now().Add(time.Hour)); err != nil || !at.IsZero() {
+	w.event(spool.Delivered, id, nil)
+	at, since, err := w.x.Stray(t.Context(), "example.test", closed)
+	if want := receivedAt(ulid.MustParse(id)); err != nil || at.UnixNano() != want || !since.Equal(at) {
+		t.Fatalf("stray since %v, %v, %v", at, since, err)
+	}
+	if at, _, err := w.x.Stray(t.Context(), "example.test", time.Now().Add(time.Hour)); err != nil || !at.IsZero() {
 		t.Errorf("stray since %v, %v", at, err)
 	}
 	for i, c := range []struct {
@@ -49,7 +52,7 @@ func TestStray(t *testing.T) {
 			t.Errorf("since %s: %+v, %v; want %d delivered", c.since, o, err, c.want)
 		}
 	}
-	if at, err := w.x.Stray(t.Context(), "example.test", closed); err != nil || !at.IsZero() {
+	if at, _, err := w.x.Stray(t.Context(), "example.test", closed); err != nil || !at.IsZero() {
 		t.Errorf("stray since %v, %v: only what is in quarantine is left", at, err)
 	}
 }

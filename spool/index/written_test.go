@@ -241,7 +241,7 @@ func TestFromOutside(t *testing.T) {
 		if got, err := w.x.FromOutside(t.Context(), "Example.test"); err != nil || got != want {
 			t.Errorf("pending from outside: %v, %v", got, err)
 		}
-		if got, err := w.x.Stray(t.Context(), "Example.test", time.Now().Add(time.Hour)); err != nil || got.IsZero() == want { // there is no outage here
+		if got, _, err := w.x.Stray(t.Context(), "Example.test", time.Now().Add(time.Hour)); err != nil || got.IsZero() == want { // there is no outage here
 			t.Errorf("pending from outside, in no outage: %v, %v", got, err)
 		}
 	}
