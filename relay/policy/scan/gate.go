@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"restante/relay/policy/rate"
 	"restante/relay/reply"
 )
 
@@ -166,11 +167,8 @@ func owner(m *Message) string {
 	if m.Outgoing {
 		return m.Account
 	}
-	a, err := netip.ParseAddr(m.Client.Addr)
-	if a = a.Unmap().WithZone(""); err == nil && a.Is6() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.String()
-		}
+	if a, err := netip.ParseAddr(m.Client.Addr); err == nil && !rate.Address(a).IsSingleIP() {
+		return rate.Address(a).String()
 	}
 	return m.Client.Addr
 }
