@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -115,12 +114,12 @@ func judge(answers []netip.Addr, err error) error {
 	}
 	if err != nil {
 		if e != nil && e.IsTimeout {
-			return errors.New("no answer in time; it is asked again by itself")
+			return silence{errors.New("no answer in time; it is asked again by itself")}
 		}
 		if e != nil { // without the name that was asked for: there may be a key in it
-			return fmt.Errorf("no answer: %s; it is asked again by itself", e.Err)
+			return silence{fmt.Errorf("no answer: %s; it is asked again by itself", e.Err)}
 		}
-		return fmt.Errorf("no answer: %w; it is asked again by itself", err)
+		return silence{fmt.Errorf("no answer: %w; it is asked again by itself", err)}
 	}
 	for _, a := range answers {
 		switch {
@@ -149,8 +148,10 @@ func (s *Set) failed(st *state, err error) {
 	s.wake()
 }
 
-// silent reports a fault that may be over in a moment.
-func silent(err error) bool { return strings.HasPrefix(err.Error(), "no answer") }
+// silence is a fault that may be over in a moment.
+type silence struct{ error }
+
+func silent(err error) bool { return errors.As(err, &silence{}) }
 
 // wake has Run look after the lists.
 func (s *Set) wake() {
