@@ -11,8 +11,9 @@
 //
 // Parsing DKIM is quadratic in the number of fields and of their lines, so a header over maxHeader, with more than maxFields
 // fields or maxLines lines, or with a signature over more than maxSigned names is not verified and says so ("policy"); nor is
-// a body with more than maxEmpty octets of empty lines in a row. Keys over maxKey aren't used, SPF records over maxSPF are a permerror. At most maxSignatures are looked at, and maxAuthors domains of From. SPF has the limits of RFC 7208 4.6.4, DMARC's tree walk
-// eight questions a domain (RFC 9989 4.10). Messages made to be slow take a few milliseconds (TestHeaderBombs).
+// a body with more than maxEmpty octets of empty lines in a row. Keys over maxKey aren't used, SPF records over maxSPF are a
+// permerror. At most maxSignatures are looked at, and maxAuthors domains of From. SPF has the limits of RFC 7208 4.6.4, DMARC's
+// tree walk eight questions a domain (RFC 9989 4.10). Messages made to be slow take a few milliseconds (TestHeaderBombs).
 //
 // # What isn't judged
 //
